@@ -1,0 +1,1 @@
+# Empty on purpose: strangers run the verifier without the rest of KeyChest.

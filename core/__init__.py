@@ -1,0 +1,1 @@
+"""What KeyChest knows and does: no web, no queue, no command line."""

@@ -1,0 +1,51 @@
+"""How much an account may watch, and how much of one host all accounts together may."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from core.net.names import Listed
+from core.store.endpoints import Endpoint, Schedule
+from core.store.watches import Watch
+
+PORTS_PER_NAME = 32
+"""Ports of one name that one account may watch."""
+PORTS_PER_TARGET = 96
+"""Ports of one name that all accounts together may watch: nobody's host is scanned port by port from here."""
+WATCHES_PER_ACCOUNT = 100_000
+
+
+def over_budget(session: Session, account_id: int, wanted: Sequence[Listed]) -> dict[Listed, str]:
+    """The names that cannot be taken on, each with a sentence that says why. The others fit together."""
+    names = {listed.name for listed in wanted}
+    mine = _ports(
+        session, sa.select(Watch.name, Watch.port).where(Watch.account_id == account_id, Watch.deleted_at.is_(None), Watch.name.in_(names))
+    )
+    every = _ports(session, sa.select(Endpoint.name, Endpoint.port).join(Schedule).where(Schedule.watchers > 0, Endpoint.name.in_(names)))
+    total = session.scalar(sa.select(sa.func.count()).where(Watch.account_id == account_id, Watch.deleted_at.is_(None))) or 0
+    refused: dict[Listed, str] = {}
+    for listed in wanted:
+        own, all_ports = mine.setdefault(listed.name, set()), every.setdefault(listed.name, set())
+        if listed.port in own:
+            continue
+        if len(own) >= PORTS_PER_NAME:
+            refused[listed] = f"{PORTS_PER_NAME} ports of this name are watched already, which is the most for one name."
+        elif listed.port not in all_ports and len(all_ports) >= PORTS_PER_TARGET:
+            refused[listed] = "So many ports of this name are watched here that no further one is taken on."
+        elif total >= WATCHES_PER_ACCOUNT:
+            refused[listed] = f"This account watches {WATCHES_PER_ACCOUNT:,} names, which is the most."
+        else:
+            own.add(listed.port)
+            all_ports.add(listed.port)
+            total += 1
+    return refused
+
+
+def _ports(session: Session, query: sa.Select[str, int]) -> dict[str, set[int]]:
+    ports: dict[str, set[int]] = {}
+    for name, port in session.execute(query):
+        ports.setdefault(name, set()).add(port)
+    return ports

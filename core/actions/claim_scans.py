@@ -1,0 +1,85 @@
+"""Handing out what is due, and taking it back. Quiet: leases are the clock's own book-keeping."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from core.store.db import CHUNK
+from core.store.endpoints import Endpoint, Schedule
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Claimed:
+    """One endpoint, handed out for the `claim`-th time. Only the record that names this very claim counts."""
+
+    endpoint_id: int
+    claim: int
+
+
+def claim_due(session: Session, *, perspective: str, urgent: bool, most: int, lease: timedelta, now: datetime) -> list[Claimed]:
+    """Take up to `most` due endpoints for `lease`; nobody else gets them until it runs out. One statement, oldest first."""
+    due = (
+        sa.select(Schedule.endpoint_id)
+        .where(
+            Schedule.perspective == perspective,
+            Schedule.watchers > 0,
+            Schedule.next_scan_at <= now,
+            Schedule.urgent.is_(urgent),
+            sa.or_(Schedule.lease_until.is_(None), Schedule.lease_until <= now),
+        )
+        .order_by(Schedule.next_scan_at)
+        .limit(most)
+        .with_for_update(skip_locked=True)
+        .cte("due")
+    )
+    taken = session.execute(
+        sa.update(Schedule)
+        .where(Schedule.perspective == perspective, Schedule.endpoint_id.in_(sa.select(due.c.endpoint_id)))
+        .values(lease_until=now + lease, claim=Schedule.claim + 1)
+        .returning(Schedule.endpoint_id, Schedule.claim)
+        .execution_options(synchronize_session=False)
+    )
+    return sorted(Claimed(*row) for row in taken)
+
+
+def release_claims(session: Session, *, perspective: str, claims: Sequence[Claimed]) -> None:
+    """Give back what could not be handed out, so that it is due again at once and not only when the lease runs out."""
+    for start in range(0, len(claims), CHUNK):
+        chunk = {claimed.endpoint_id: claimed.claim for claimed in claims[start : start + CHUNK]}
+        rows = session.scalars(
+            sa.select(Schedule)
+            .where(Schedule.perspective == perspective, Schedule.endpoint_id.in_(chunk))
+            .order_by(Schedule.endpoint_id)
+            .with_for_update()
+        )
+        for schedule in rows:
+            if schedule.claim == chunk[schedule.endpoint_id]:
+                schedule.lease_until = None
+        session.flush()
+
+
+def scans_in_hand(session: Session, perspective: str, claims: Sequence[Claimed]) -> list[tuple[Claimed, Endpoint]]:
+    """The endpoints of those claims that still hold: neither recorded yet nor handed out anew."""
+    wanted = {claimed.endpoint_id: claimed for claimed in claims}
+    found: list[tuple[Claimed, Endpoint]] = []
+    for start in range(0, len(claims), CHUNK):
+        chunk = [claimed.endpoint_id for claimed in claims[start : start + CHUNK]]
+        rows = session.execute(
+            sa.select(Schedule.claim, Endpoint)
+            .join(Endpoint, Endpoint.id == Schedule.endpoint_id)
+            .where(Schedule.perspective == perspective, Schedule.endpoint_id.in_(chunk), Schedule.lease_until.is_not(None))
+        )
+        found += [(wanted[row.id], row) for claim, row in rows if wanted[row.id].claim == claim]
+    return found
+
+
+def anything_due(session: Session, *, perspective: str, now: datetime) -> bool:
+    """Whether a claim would get something; asked before a transaction is opened that writes."""
+    free = sa.or_(Schedule.lease_until.is_(None), Schedule.lease_until <= now)
+    where = (Schedule.perspective == perspective, Schedule.watchers > 0, Schedule.next_scan_at <= now, free)
+    return session.scalar(sa.select(sa.exists().where(*where))) or False

@@ -1,0 +1,210 @@
+"""Adding names to what an account watches, putting them into the bin, and bringing them back."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from audit.log import Event, append
+from core.actions.budget import over_budget
+from core.actions.incidents import close_incidents
+from core.actions.policy import Actor, Permission, require
+from core.actions.write_notices import cancel_notices
+from core.net.names import Listed
+from core.scanner.facts import LOCAL
+from core.store.accounts import Account
+from core.store.base import new_ref
+from core.store.endpoints import Domain, ensure_endpoints, lock_schedules
+from core.store.watches import NO_END, STATES, Watch, binned_by_endpoint, live_by_endpoint, move_tallies, own_watches
+
+_CHUNK = 500
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of one listed name: "added", "restored" (it was in the bin), "here" (it was watched already) or "refused"."""
+
+    listed: Listed
+    outcome: str
+    ref: str = ""
+    message: str = ""
+
+
+def add_domains(session: Session, actor: Actor, *, listed: Sequence[Listed], private_ranges: bool, now: datetime) -> tuple[Added, ...]:
+    """Watch these names, in their order. A name in the bin comes back with its history.
+
+    `private_ranges`: the operator lets this account use the private ranges it allows; its endpoints are then its own.
+    """
+    account_id = require(actor, Permission.ADD_DOMAINS)
+    _lock(session, account_id)
+    scope = actor.account_ref if private_ranges else ""
+    done: list[Added] = []
+    for chunk in _batches(listed):
+        done += _add_chunk(session, actor, account_id, chunk, scope=scope, now=now)
+    outcomes = Counter(item.outcome for item in done)
+    if outcomes["added"] or outcomes["restored"]:
+        public = {"added": outcomes["added"], "restored": outcomes["restored"]}
+        append(session, Event("domains.added.v1", now, actor.name, actor.account_ref, public))
+    return tuple(done)
+
+
+def remove_watches(session: Session, actor: Actor, *, refs: Sequence[str], now: datetime) -> int:
+    """Put these watches into the bin, from where they come back whole for 30 days. How many were; strangers' are not touched."""
+    account_id = require(actor, Permission.REMOVE_DOMAINS)
+    _lock(session, account_id)
+    watches = own_watches(session, account_id, refs, binned=False)
+    schedules = lock_schedules(session, [watch.endpoint_id for watch in watches])
+    moves: Counter[tuple[int, str]] = Counter()
+    for watch in watches:
+        watch.deleted_at, watch.deleted_by = now, actor.user_id
+        moves[account_id, watch.state] -= 1
+        for schedule in schedules.get(watch.endpoint_id, ()):
+            schedule.watchers -= 1
+    session.flush()
+    _settle_domains(session, {watch.domain_id for watch in watches}, now)
+    close_incidents(session, [watch.id for watch in watches], now)
+    cancel_notices(session, [watch.id for watch in watches], now)
+    move_tallies(session, moves)
+    if watches:
+        append(session, Event("domains.removed.v1", now, actor.name, actor.account_ref, {"removed": len(watches)}))
+    return len(watches)
+
+
+def restore_watches(session: Session, actor: Actor, *, refs: Sequence[str], now: datetime) -> int:
+    """Bring these watches back from the bin, and scan them. How many came; one that is watched again already stays in the bin."""
+    account_id = require(actor, Permission.RESTORE_DOMAINS)
+    _lock(session, account_id)
+    watches = own_watches(session, account_id, refs, binned=True)
+    taken = live_by_endpoint(session, account_id, [watch.endpoint_id for watch in watches])
+    back: dict[int, Watch] = {}
+    for watch in sorted(watches, key=lambda watch: -watch.id):
+        if watch.endpoint_id not in taken:
+            back.setdefault(watch.endpoint_id, watch)
+    _bring_back(session, account_id, list(back.values()), now)
+    if back:
+        append(session, Event("domains.restored.v1", now, actor.name, actor.account_ref, {"restored": len(back)}))
+    return len(back)
+
+
+def _batches(listed: Sequence[Listed]) -> Iterable[tuple[Listed, ...]]:
+    for start in range(0, len(listed), _CHUNK):
+        yield tuple(listed[start : start + _CHUNK])
+
+
+def _add_chunk(
+    session: Session, actor: Actor, account_id: int, chunk: Sequence[Listed], *, scope: str, now: datetime
+) -> Iterable[Added]:  # fmt: skip
+    wanted = list(dict.fromkeys(chunk))
+    refused = over_budget(session, account_id, wanted)
+    wanted = [listed for listed in wanted if listed not in refused]
+    endpoints = _endpoints(session, wanted, scope, now)
+    live = live_by_endpoint(session, account_id, list(endpoints.values()))
+    binned = binned_by_endpoint(session, account_id, list(endpoints.values()))
+    back = [binned[e] for e in endpoints.values() if e in binned and e not in live]
+    fresh = {listed: e for listed, e in endpoints.items() if e not in live and e not in binned}
+    _bring_back(session, account_id, back, now)
+    new = _watch(session, actor, account_id, fresh, now)
+    restored = {watch.endpoint_id for watch in back}
+    for listed in chunk:
+        if listed in refused:
+            yield Added(listed, "refused", message=refused[listed])
+            continue
+        endpoint_id = endpoints[listed]
+        if endpoint_id in restored:
+            yield Added(listed, "restored", binned[endpoint_id].ref)
+        elif endpoint_id in live:
+            yield Added(listed, "here", live[endpoint_id].ref)
+        else:
+            yield Added(listed, "added", new[endpoint_id].ref)
+
+
+def _endpoints(session: Session, wanted: Sequence[Listed], scope: str, now: datetime) -> dict[Listed, int]:
+    ids = ensure_endpoints(session, {(listed.name, listed.port) for listed in wanted}, scope=scope, perspective=LOCAL, now=now)
+    return {listed: ids[listed.name, listed.port] for listed in wanted}
+
+
+def _watch(session: Session, actor: Actor, account_id: int, fresh: dict[Listed, int], now: datetime) -> dict[int, Watch]:
+    if not fresh:
+        return {}
+    domains = _domains(session, actor, account_id, {listed.name for listed in fresh}, now)
+    watches = {
+        endpoint_id: Watch(
+            ref=new_ref(),
+            account_id=account_id,
+            domain_id=domains[listed.name],
+            endpoint_id=endpoint_id,
+            name=listed.name,
+            port=listed.port,
+            ends_at=NO_END,
+            since_at=now,
+            created_by=actor.user_id,
+            deleted_at=None,
+            deleted_by=None,
+        )
+        for listed, endpoint_id in fresh.items()
+    }
+    session.add_all(watches.values())
+    session.flush()
+    _ask_for_scans(session, list(watches), now)
+    move_tallies(session, Counter({(account_id, "live"): len(watches)}))
+    return watches
+
+
+def _domains(session: Session, actor: Actor, account_id: int, names: set[str], now: datetime) -> dict[str, int]:
+    found = session.scalars(sa.select(Domain).where(Domain.account_id == account_id, Domain.name.in_(names)).order_by(Domain.id))
+    ids: dict[str, int] = {}
+    for domain in sorted(found, key=lambda domain: domain.deleted_at is None):  # the live one last: it wins
+        ids[domain.name] = domain.id
+    session.execute(sa.update(Domain).where(Domain.id.in_(ids.values()), Domain.deleted_at.is_not(None)).values(deleted_at=None))
+    rows = [
+        Domain(ref=new_ref(), account_id=account_id, name=name, created_at=now, created_by=actor.user_id, deleted_at=None)
+        for name in sorted(names - set(ids))
+    ]
+    session.add_all(rows)
+    session.flush()
+    return ids | {domain.name: domain.id for domain in rows}
+
+
+def _bring_back(session: Session, account_id: int, watches: Sequence[Watch], now: datetime) -> None:
+    if not watches:
+        return
+    for watch in watches:
+        watch.deleted_at = watch.deleted_by = None
+        watch.state, watch.rank = "live", STATES.index("live")
+    session.execute(
+        sa.update(Domain)
+        .where(Domain.id.in_({watch.domain_id for watch in watches}), Domain.deleted_at.is_not(None))
+        .values(deleted_at=None)
+    )
+    session.flush()
+    _ask_for_scans(session, [watch.endpoint_id for watch in watches], now)
+    move_tallies(session, Counter({(account_id, "live"): len(watches)}))
+
+
+def _ask_for_scans(session: Session, endpoint_ids: Sequence[int], now: datetime) -> None:
+    for rows in lock_schedules(session, endpoint_ids).values():
+        for schedule in rows:
+            schedule.watchers += 1
+            schedule.next_scan_at, schedule.requested_at, schedule.urgent = now, now, True
+    session.flush()
+
+
+def _settle_domains(session: Session, domain_ids: set[int], now: datetime) -> None:
+    """A name of which nothing is watched any more goes into the bin with its last watch."""
+    watched = sa.select(Watch.domain_id).where(Watch.domain_id.in_(domain_ids), Watch.deleted_at.is_(None))
+    session.execute(
+        sa.update(Domain)
+        .where(Domain.id.in_(domain_ids), Domain.deleted_at.is_(None), Domain.id.not_in(watched))
+        .values(deleted_at=now)
+        .execution_options(synchronize_session=False)
+    )
+
+
+def _lock(session: Session, account_id: int) -> None:
+    """Two people of one account change its list one after the other."""
+    session.execute(sa.select(Account.id).where(Account.id == account_id).with_for_update())

@@ -1,0 +1,104 @@
+"""Mail: composed from templates/mail, sent by the operator's server, or kept in the outbox folder where none is set."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from email.headerregistry import Address
+from email.message import EmailMessage
+from email.utils import format_datetime, parseaddr
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from core.channels import Delivery, Hand, Message, Topic
+from core.net.mail import NotSent, Server, Unsure, send_mail
+from core.net.text import u_label, visible
+from core.render import render
+
+SUBJECTS = {
+    "expiring": "{name}: its certificate ends soon",
+    "ended": "{name}: its certificate has ended",
+    "bad": "{name} needs you",
+    "well": "{name} is well again",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class MailChannel:
+    """`smtp_url` "" keeps messages as files in `outbox`, named by their reference: writing one twice is writing it once."""
+
+    smtp_url: str
+    sender: str
+    outbox: Path
+
+    def deliver(self, message: Message, hand: Hand) -> Delivery:
+        """Send or keep the message."""
+        subject, text = compose(message)
+        mail = _mail(message, subject, text, self.sender)
+        if not self.smtp_url:
+            if not hand():
+                return Delivery("elsewhere")
+            _keep(self.outbox, message.ref, mail)
+            return Delivery("kept", subject=subject, body=text)
+        try:
+            server = Server.from_url(self.smtp_url)
+            address = parseaddr(self.sender)[1]
+            handed = send_mail(server, mail, sender=address, recipient=message.recipient, before_content=hand)
+        except NotSent as error:
+            return Delivery("failed", str(error), subject, text)
+        except Unsure as error:
+            return Delivery("unsure", str(error), subject, text)
+        return Delivery("sent" if handed else "elsewhere", subject=subject, body=text)
+
+
+def compose(message: Message) -> tuple[str, str]:
+    """Subject and plain text. What strangers wrote is spelled out: no character in it can be invisible, and none ends a header."""
+    topics = [_plain(topic) for topic in message.topics]
+    subject = (
+        SUBJECTS[message.topics[0].kind].format(name=topics[0]["name"]) if len(topics) == 1 else f"{len(topics)} messages about your names"
+    )
+    text = render("mail/notice.txt", topics=topics, account=message.account, portal_url=message.portal_url)
+    return subject, text.strip() + "\n"
+
+
+def _plain(topic: Topic) -> dict[str, str | list[str]]:
+    shown = f"{u_label(topic.name)}{'' if topic.port == 443 else f':{topic.port}'}"  # noqa: PLR2004 - https
+    return {
+        "kind": topic.kind,
+        "name": _spelled(shown),
+        "ace": topic.name if u_label(topic.name) != topic.name else "",
+        "message": _spelled(topic.message),
+        "fix": _spelled(topic.fix),
+        "url": topic.url,
+        "at": [_spelled(name) for name in topic.at],
+    }
+
+
+def _spelled(text: str) -> str:
+    return "".join(f"<{run}>" if hidden else run for hidden, run in visible(text))
+
+
+def _mail(message: Message, subject: str, text: str, sender: str) -> EmailMessage:
+    mail = EmailMessage()
+    name, address = parseaddr(sender)
+    mail["From"] = Address(display_name=name, addr_spec=address)
+    mail["To"] = Address(addr_spec=message.recipient)
+    mail["Subject"] = subject
+    mail["Date"] = format_datetime(message.written_at)
+    mail["Message-ID"] = f"<{message.ref}@{urlsplit(message.portal_url).hostname or 'localhost'}>"
+    mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
+    mail.set_content(text)
+    topics = [_plain(topic) for topic in message.topics]
+    html = render("mail/notice.html", topics=topics, account=message.account, portal_url=message.portal_url, subject=subject)
+    mail.add_alternative(html, subtype="html")
+    return mail
+
+
+def _keep(outbox: Path, ref: str, mail: EmailMessage) -> None:
+    outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
+    temporary = outbox / f".{ref}.tmp"
+    with temporary.open("wb") as file:
+        file.write(mail.as_bytes())
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(outbox / f"{ref}.eml")

@@ -1,0 +1,1 @@
+"""Host in, observations out; and what they mean. Knows no SQL."""

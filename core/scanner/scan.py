@@ -1,0 +1,163 @@
+"""A target in, observations out: resolve, ask the guard about every address, dial each literal, shake hands.
+
+Every scan ends within its budget with a typed result; a failure is an observation too. Nothing here knows a database.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from datetime import datetime
+from typing import Final, TypeVar
+
+from core.net import dial
+from core.net.guard import Network, refusal
+from core.net.resolve import Resolution, open_resolver, resolve
+from core.scanner.facts import LOCAL, Failure, FailureKind, Observation, Scan, Stage, Target
+from core.scanner.handshake import NO_APPLICATION_PROTOCOL, Budget, Served, shake_hands
+
+MOST_PROBES_AT_ONCE: Final = 4
+_ALPN: Final = (b"h2", b"http/1.1")
+
+Key = TypeVar("Key")
+Now = Callable[[], datetime]
+Resolve = Callable[[str], Awaitable[Resolution]]
+
+_log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """Where we look from and what a look may cost. `resolvers` like "127.0.0.1:53"; none: the system's."""
+
+    resolvers: tuple[str, ...] = ()
+    perspective: str = LOCAL
+    budget: Budget = field(default_factory=Budget)
+
+
+async def scan_target(target: Target, outlook: Outlook, *, allow: Sequence[Network] = (), now: Now) -> Scan:
+    """One scan. `allow` opens the private ranges the operator named; `now` gives aware UTC."""
+    async with _open_asker(outlook) as ask:
+        return await _scan(target, outlook, allow, now, ask)
+
+
+async def scan_all(
+    targets: Sequence[tuple[Key, Target, Sequence[Network]]], outlook: Outlook, *, now: Now, in_flight: int = 200
+) -> AsyncGenerator[tuple[Key, Scan], None]:
+    """Scans as they end, `in_flight` at a time; each name is looked up once. An error of ours in one scan leaves the others alone."""
+    waiting = iter(targets)
+    ended: asyncio.Queue[tuple[Key, Scan]] = asyncio.Queue(in_flight)
+    async with _open_asker(outlook) as ask:
+
+        async def take_turns() -> None:
+            for key, target, allow in waiting:
+                await ended.put((key, await _scan_or_say_why(target, outlook, allow, now, ask)))
+
+        workers = [asyncio.create_task(take_turns()) for _ in range(min(in_flight, len(targets)))]
+        try:
+            for _ in targets:
+                yield await ended.get()
+        finally:
+            for worker in workers:
+                worker.cancel()
+            await asyncio.gather(*workers, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _open_asker(outlook: Outlook) -> AsyncIterator[Resolve]:
+    """Looks each name up once, however many targets have it: they wait for the same answer."""
+    asked: dict[str, asyncio.Task[Resolution]] = {}
+    timeout_s = min(outlook.budget.dns_s, outlook.budget.total_s)
+    async with open_resolver(outlook.resolvers) as dns:
+
+        async def ask(name: str) -> Resolution:
+            if name not in asked:
+                asked[name] = asyncio.create_task(resolve(name, dns, timeout_s))
+            return await asyncio.shield(asked[name])
+
+        try:
+            yield ask
+        finally:
+            for unfinished in asked.values():
+                unfinished.cancel()
+            await asyncio.gather(*asked.values(), return_exceptions=True)
+
+
+async def _scan_or_say_why(target: Target, outlook: Outlook, allow: Sequence[Network], now: Now, ask: Resolve) -> Scan:
+    try:
+        return await _scan(target, outlook, allow, now, ask)
+    except Exception:  # noqa: BLE001 - logged whole and told as a failure; the other scans go on
+        _log.exception("a scan ended with an error of our own: %s port %d", target.name, target.port)
+        words = "KeyChest itself failed while it scanned this name. Its log says how; other names were scanned."
+        failure = Failure(FailureKind.PROTOCOL_ERROR, Stage.HANDSHAKE, words)
+        return Scan(target, now(), (), (Observation(target.address, outlook.perspective, failure),))
+
+
+async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now: Now, ask: Resolve) -> Scan:
+    if target.starttls:
+        raise ValueError(f"{target.starttls!r} is not an upgrade protocol we speak")
+    scanned_at, deadline = now(), asyncio.get_running_loop().time() + outlook.budget.total_s
+    found = Resolution(addresses=(target.address,)) if target.address else await ask(target.name)
+    if found.failure is not None:
+        failure = Failure(FailureKind(found.failure.kind.value), Stage.DNS, found.failure.message)
+        return Scan(target, scanned_at, found.cname_chain, (Observation("", outlook.perspective, failure),))
+    refused = _refused(found.addresses, allow, outlook.perspective)
+    if refused:
+        return Scan(target, scanned_at, found.cname_chain, refused)
+    turns = asyncio.Semaphore(MOST_PROBES_AT_ONCE)
+
+    async def probe(address: str) -> Observation:
+        async with turns:
+            return await _probe(address, target, outlook, allow, deadline)
+
+    probes = [asyncio.create_task(probe(address)) for address in found.addresses]
+    try:
+        return Scan(target, scanned_at, found.cname_chain, tuple(await asyncio.gather(*probes)))
+    finally:
+        for unfinished in probes:
+            unfinished.cancel()
+
+
+def _refused(addresses: Sequence[str], allow: Sequence[Network], perspective: str) -> tuple[Observation, ...]:
+    """One refused observation for each address when any of them may not be dialled; nothing when all may.
+
+    A name that mixes public and internal addresses is how a scanner is turned against its own network, so none is dialled.
+    """
+    reasons = {address: refusal(address, allow) for address in addresses}
+    if not any(reasons.values()):
+        return ()
+    beside = "This address was not dialled, because the name also has an address that we do not dial."
+    return tuple(
+        Observation(address, perspective, Failure(FailureKind.REFUSED_ADDRESS, Stage.GUARD, reason or beside))
+        for address, reason in reasons.items()
+    )
+
+
+async def _probe(address: str, target: Target, outlook: Outlook, allow: Sequence[Network], deadline: float) -> Observation:
+    """One dial of one address; a second one, offering no protocol names, where a server sends us away for the first's."""
+    served = await _dial(address, target, outlook.budget, allow, deadline=deadline, alpn=_ALPN)
+    if isinstance(served, Failure) and served.kind is FailureKind.ALERT and NO_APPLICATION_PROTOCOL in served.message:
+        served = await _dial(address, target, outlook.budget, allow, deadline=deadline, alpn=())
+    if isinstance(served, Failure):
+        return Observation(address, outlook.perspective, served)
+    return Observation(address, outlook.perspective, None, served.tls, served.chain, served.ocsp_staple, served.scts)
+
+
+async def _dial(
+    address: str, target: Target, budget: Budget, allow: Sequence[Network], *, deadline: float, alpn: tuple[bytes, ...]
+) -> Served | Failure:
+    clock = asyncio.get_running_loop().time
+    left_s = deadline - clock()
+    if left_s <= 0:
+        return Failure(
+            FailureKind.TIMEOUT, Stage.CONNECT, f"The {budget.total_s:.0f} seconds for this name were over before {address} was dialled."
+        )
+    opened = await dial.open_stream(address, target.port, min(budget.connect_s, left_s), allow)
+    if isinstance(opened, dial.Failure):
+        stage = Stage.GUARD if opened.kind is dial.Undialled.REFUSED_ADDRESS else Stage.CONNECT
+        return Failure(FailureKind(opened.kind.value), stage, opened.message)
+    with opened as stream:
+        return await shake_hands(stream, target.name, budget, timeout_s=max(0.0, min(budget.handshake_s, deadline - clock())), alpn=alpn)

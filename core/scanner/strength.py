@@ -1,0 +1,43 @@
+"""Which keys and signatures are too weak to rely on, in words. Source: CA/B Forum BR 6.1.5, 6.1.6 and 7.1.3."""
+
+from __future__ import annotations
+
+from core.scanner.certificate import Certificate
+
+RSA_BITS_MIN = 2048
+RSA_EXPONENT_MIN = 3
+BITS_OF_AN_OCTET = 8
+GOOD_CURVES = ("P-256", "P-384", "P-521")
+BROKEN_HASHES = ("md2", "md4", "md5")
+
+
+def rsa_weakness(cert: Certificate) -> str:
+    """What is wrong with an RSA key, or ""."""
+    if cert.key_kind != "RSA" or cert.key_bits is None:
+        return ""
+    if cert.key_bits < RSA_BITS_MIN:
+        return f"an RSA key of {cert.key_bits} bits, and {RSA_BITS_MIN} are the least that is safe"
+    if cert.key_bits % BITS_OF_AN_OCTET:
+        return f"an RSA key of {cert.key_bits} bits, which is not a multiple of {BITS_OF_AN_OCTET}"
+    exponent = cert.key_exponent
+    if exponent is not None and (exponent < RSA_EXPONENT_MIN or exponent % 2 == 0):
+        return f"an RSA key with the exponent {exponent}, which makes it unsafe"
+    return ""
+
+
+def curve_weakness(cert: Certificate) -> str:
+    """What is wrong with an elliptic curve key, or ""."""
+    if cert.key_kind != "EC" or cert.key_curve in GOOD_CURVES:
+        return ""
+    return f"a key on the curve {cert.key_curve}, which browsers do not accept"
+
+
+def key_weakness(cert: Certificate) -> str:
+    """What is wrong with a key of either kind, or ""."""
+    return rsa_weakness(cert) or curve_weakness(cert)
+
+
+def signature_weakness(cert: Certificate) -> str:
+    """The weak hash under the issuer's signature: "sha1", "md5", "md4", "md2", or ""."""
+    name = cert.signature_hash or ""
+    return name if name == "sha1" or name in BROKEN_HASHES else ""

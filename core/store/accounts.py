@@ -1,0 +1,211 @@
+"""Accounts, users, memberships, sign-ins and one-time links, and the questions asked of them."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, Session, mapped_column
+
+from core.store.base import Base, Id, live_index
+
+
+class Account(Base):
+    """A tenant: what a team signs up for."""
+
+    __tablename__ = "accounts"
+    id: Mapped[Id]
+    ref: Mapped[str] = mapped_column(sa.String(16), unique=True)
+    name: Mapped[str]
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+
+
+class User(Base):
+    """A person. `installation_role` is operator, auditor or empty; `email` is lower case."""
+
+    __tablename__ = "users"
+    id: Mapped[Id]
+    ref: Mapped[str] = mapped_column(sa.String(16), unique=True)
+    email: Mapped[str] = mapped_column(sa.String(320))
+    password_hash: Mapped[str] = mapped_column(default="")
+    installation_role: Mapped[str] = mapped_column(sa.String(16), default="")
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    __table_args__ = (live_index("uq_users_email_live", "email", unique=True),)
+
+
+class Membership(Base):
+    """A user's role in an account: owner, manager or viewer."""
+
+    __tablename__ = "memberships"
+    id: Mapped[Id]
+    account_id: Mapped[int] = mapped_column(sa.ForeignKey("accounts.id"))
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), index=True)
+    role: Mapped[str] = mapped_column(sa.String(16))
+    created_at: Mapped[datetime]
+    deleted_at: Mapped[datetime | None]
+    __table_args__ = (live_index("uq_memberships_live", "account_id", "user_id", unique=True),)
+
+
+class LoginSession(Base):
+    """One sign-in. The cookie holds the token, the row its SHA-256: who reads the table cannot sign in with it."""
+
+    __tablename__ = "login_sessions"
+    id: Mapped[Id]
+    token_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), index=True)
+    account_id: Mapped[int | None] = mapped_column(sa.ForeignKey("accounts.id"))
+    created_at: Mapped[datetime]
+    last_seen_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    ended_at: Mapped[datetime | None]
+
+
+class OneTimeLink(Base):
+    """A link that works once: `setup` (the first operator) or `welcome` (a user chooses a password)."""
+
+    __tablename__ = "one_time_links"
+    id: Mapped[Id]
+    kind: Mapped[str] = mapped_column(sa.String(16))
+    token_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    user_id: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    created_at: Mapped[datetime]
+    expires_at: Mapped[datetime]
+    used_at: Mapped[datetime | None]
+
+
+@dataclass(frozen=True, slots=True)
+class SignedIn:
+    """Who acts, as the portal needs it on every request."""
+
+    session_id: int
+    user_id: int
+    user_ref: str
+    email: str
+    installation_role: str
+    account_id: int | None
+    account_ref: str
+    account_name: str
+    role: str
+
+
+@dataclass(frozen=True, slots=True)
+class Member:
+    """A person in an account, as a mail needs them."""
+
+    account_id: int
+    user_id: int
+    email: str
+    role: str
+
+
+def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | None:
+    """Who a cookie's token belongs to; None when the sign-in ended, ran out, or its user or membership is gone."""
+    row = session.execute(
+        sa.select(LoginSession, User, Account, Membership)
+        .join(User, User.id == LoginSession.user_id)
+        .outerjoin(Account, sa.and_(Account.id == LoginSession.account_id, Account.deleted_at.is_(None)))
+        .outerjoin(
+            Membership,
+            sa.and_(Membership.account_id == Account.id, Membership.user_id == User.id, Membership.deleted_at.is_(None)),
+        )
+        .where(
+            LoginSession.token_sha256 == token_sha256,
+            LoginSession.ended_at.is_(None),
+            LoginSession.expires_at > now,
+            User.deleted_at.is_(None),
+        )
+    ).first()
+    if row is None:
+        return None
+    sign_in, user, account, membership = row
+    member = account is not None and membership is not None
+    return SignedIn(
+        session_id=sign_in.id,
+        user_id=user.id,
+        user_ref=user.ref,
+        email=user.email,
+        installation_role=user.installation_role,
+        account_id=account.id if member else None,
+        account_ref=account.ref if member else "",
+        account_name=account.name if member else "",
+        role=membership.role if member else "",
+    )
+
+
+def user_by_email(session: Session, email: str) -> User | None:
+    """The live user with this address, however it was typed."""
+    return session.scalar(sa.select(User).where(User.email == email.strip().lower(), User.deleted_at.is_(None)))
+
+
+def operator_exists(session: Session) -> bool:
+    """Whether the installation has been set up: an operator who can sign in."""
+    where = (User.installation_role == "operator", User.deleted_at.is_(None), User.password_hash != "")
+    return session.scalar(sa.select(sa.exists().where(*where))) or False
+
+
+def usable_link(session: Session, token_sha256: str, now: datetime) -> OneTimeLink | None:
+    """The link with this token, unless it was used or ran out."""
+    where = (OneTimeLink.token_sha256 == token_sha256, OneTimeLink.used_at.is_(None), OneTimeLink.expires_at > now)
+    return session.scalar(sa.select(OneTimeLink).where(*where).with_for_update())
+
+
+def first_account(session: Session, user_id: int) -> int | None:
+    """The account that a person sees after signing in."""
+    return session.scalar(
+        sa.select(Membership.account_id)
+        .join(Account, Account.id == Membership.account_id)
+        .where(Membership.user_id == user_id, Membership.deleted_at.is_(None), Account.deleted_at.is_(None))
+        .order_by(Membership.id)
+        .limit(1)
+    )
+
+
+def members_of(session: Session, account_ids: Sequence[int]) -> list[Member]:
+    """Everybody in these accounts, in the order they came."""
+    rows = session.execute(
+        sa.select(Membership.account_id, User.id, User.email, Membership.role)
+        .join(User, User.id == Membership.user_id)
+        .where(Membership.account_id.in_(account_ids), Membership.deleted_at.is_(None), User.deleted_at.is_(None))
+        .order_by(Membership.id)
+    )
+    return [Member(*row) for row in rows]
+
+
+def accounts_allowed(session: Session, listed: Sequence[str]) -> set[int]:
+    """Accounts named by reference or by an owner's address, as KEYCHEST_SCAN_ALLOW_ACCOUNTS lists them."""
+    if not listed:
+        return set()
+    lower = [entry.lower() for entry in listed]
+    rows = session.scalars(
+        sa.select(Account.id)
+        .join(Membership, Membership.account_id == Account.id)
+        .join(User, User.id == Membership.user_id)
+        .where(
+            Account.deleted_at.is_(None),
+            Membership.deleted_at.is_(None),
+            Membership.role == "owner",
+            User.deleted_at.is_(None),
+            sa.or_(Account.ref.in_(lower), User.email.in_(lower)),
+        )
+    )
+    return set(rows)
+
+
+def account_refs(session: Session, account_ids: Sequence[int]) -> dict[int, str]:
+    """The references of these accounts."""
+    return dict(session.execute(sa.select(Account.id, Account.ref).where(Account.id.in_(account_ids))).all())
+
+
+def account_names(session: Session, account_ids: Sequence[int]) -> dict[int, str]:
+    """What these accounts are called."""
+    return dict(session.execute(sa.select(Account.id, Account.name).where(Account.id.in_(account_ids))).all())
+
+
+def emails_of(session: Session, user_ids: Sequence[int]) -> dict[int, str]:
+    """The addresses of these users, as far as they are still here."""
+    where = (User.id.in_(user_ids), User.deleted_at.is_(None))
+    return dict(session.execute(sa.select(User.id, User.email).where(*where)).all())

@@ -1,0 +1,40 @@
+"""The schema's way up: migrations, and whether they were run."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import sqlalchemy as sa
+from alembic import command
+from alembic.config import Config
+from alembic.migration import MigrationContext
+from alembic.script import ScriptDirectory
+
+from core.store.db import WRITING
+
+_MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
+
+
+def _config() -> Config:
+    config = Config()
+    config.set_main_option("script_location", str(_MIGRATIONS))
+    return config
+
+
+def newest_revision() -> str:
+    """The revision that this code was written for."""
+    return ScriptDirectory.from_config(_config()).get_current_head() or ""
+
+
+def revision(engine: sa.Engine) -> str:
+    """The revision that the database has; "" for an empty one."""
+    with engine.connect() as connection:
+        return MigrationContext.configure(connection).get_current_revision() or ""
+
+
+def upgrade(engine: sa.Engine, to: str = "head") -> None:
+    """Migrate up, in one transaction: a migration that fails leaves the database as it was."""
+    config = _config()
+    with engine.connect() as connection, connection.execution_options(**WRITING).begin():
+        config.attributes["connection"] = connection
+        command.upgrade(config, to)

@@ -1,0 +1,154 @@
+"""The clock: looks what is due, hands it out, notes what was missed. `python -m jobs.clock`.
+
+The database says what is due; the broker only carries it. Two clocks at once do no harm: a claim is taken by one of them.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import random
+import signal
+import sys
+import threading
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+import redis
+from redis import Redis
+from sqlalchemy.exc import SQLAlchemyError
+
+from config import SettingError, Settings
+from core.actions.claim_scans import Claimed, anything_due, claim_due, release_claims
+from core.actions.heartbeats import beat
+from core.actions.notices import notices_due
+from core.actions.watches import rescope_watches
+from core.scanner.facts import LOCAL
+from core.store.accounts import accounts_allowed
+from core.store.db import Sessions, make_engine
+from core.store.endpoints import open_gaps
+from jobs.queues import connect, enqueue, queue
+
+NOW_BATCH, SCAN_BATCH = 20, 1_000
+NOW_WAITING, SCAN_WAITING = 16, 4
+"""Jobs that may wait on a queue: what cannot be taken up soon is better left due, where its lease does not run out."""
+BEAT = timedelta(seconds=5)
+ROUND = timedelta(minutes=1)
+GRACE = timedelta(minutes=15)
+"""A scan later than this is a gap, and told as one."""
+MISCONFIGURED = 78
+log = logging.getLogger("keychest.clock")
+
+
+@dataclass(slots=True)
+class Clock:
+    """One look after the other. What it remembers between looks is only when it last did what is not done at every look."""
+
+    sessions: Sessions
+    connection: Redis
+    now: Callable[[], datetime]
+    lease: timedelta
+    allowed_accounts: tuple[str, ...] = ()
+    _beat_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
+    _round_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
+
+    def tick(self) -> int:
+        """One look; how many scans were handed out. Raises what the database or the broker raise: the next look tries again."""
+        now = self.now()
+        if now - self._beat_at >= BEAT:
+            with self.sessions.writing() as session:
+                beat(session, "clock", pid=os.getpid(), now=now)
+            self._beat_at = now
+        if now - self._round_at >= ROUND:
+            self._make_round(now)
+            self._round_at = now
+        handed_out = self._hand_out()
+        self._call_notices(now)
+        return handed_out
+
+    def _make_round(self, now: datetime) -> None:
+        with self.sessions.writing() as session:
+            missed = open_gaps(session, grace=GRACE, now=now)
+            accounts = accounts_allowed(session, self.allowed_accounts)
+            moved = rescope_watches(session, account_ids=sorted(accounts), now=now) if accounts else 0
+        if missed or moved:
+            log.warning("%d scans were missed; %d watches moved to private endpoints", missed, moved)
+
+    def _hand_out(self) -> int:
+        with self.sessions.reading() as session:
+            if not anything_due(session, perspective=LOCAL, now=self.now()):
+                return 0
+        handed_out = 0
+        room = {name: most - queue(self.connection, name).count for name, most in (("now", NOW_WAITING), ("scan", SCAN_WAITING))}
+        # Urgent scans go to `now` in small batches; where so many are asked for that it is full, the rest goes to `scan`.
+        for name, urgent, batch in (("now", True, NOW_BATCH), ("scan", True, SCAN_BATCH), ("scan", False, SCAN_BATCH)):
+            while room[name] > 0:
+                claims = self._claim(urgent=urgent, most=batch)
+                if not claims:
+                    break
+                self._enqueue(name, claims)
+                room[name] -= 1
+                handed_out += len(claims)
+        return handed_out
+
+    def _claim(self, *, urgent: bool, most: int) -> list[Claimed]:
+        lease = self.lease * random.uniform(1.0, 1.1)  # noqa: S311 - spreads load, keeps no secret
+        with self.sessions.writing() as session:
+            return claim_due(session, perspective=LOCAL, urgent=urgent, most=most, lease=lease, now=self.now())
+
+    def _enqueue(self, name: str, claims: Sequence[Claimed]) -> None:
+        ids = [number for claimed in claims for number in (claimed.endpoint_id, claimed.claim)]
+        try:
+            enqueue(self.connection, name, "scan_batch", ids)
+        except redis.RedisError:
+            with self.sessions.writing() as session:
+                release_claims(session, perspective=LOCAL, claims=claims)
+            raise
+
+    def _call_notices(self, now: datetime) -> None:
+        with self.sessions.reading() as session:
+            due = notices_due(session, now)
+        if due and not queue(self.connection, "ops").count:
+            enqueue(self.connection, "ops", "send_notices", [])
+
+
+def run(clock: Clock, *, tick_s: float, stop: threading.Event) -> None:
+    """Look again and again until `stop`. A database or broker that is away is logged once a minute, and tried again."""
+    silent_until = datetime.min.replace(tzinfo=UTC)
+    while not stop.is_set():
+        try:
+            busy = clock.tick() > 0
+        except (SQLAlchemyError, redis.RedisError) as error:
+            busy = False
+            if clock.now() >= silent_until:
+                log.warning("Nothing can be handed out: %s. It stays due, and is tried again.", error)
+                silent_until = clock.now() + ROUND
+        stop.wait(tick_s if not busy else tick_s / 4)
+
+
+def main() -> int:
+    """Run until SIGTERM. Exit codes: 0 stopped, 78 wrong settings."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    try:
+        settings = Settings.from_environment(os.environ)
+        sessions = Sessions(make_engine(settings.database("worker")))
+    except SettingError as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence is all there is to say
+        return MISCONFIGURED
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    clock = Clock(
+        sessions=sessions,
+        connection=connect(settings.redis_url),
+        now=lambda: datetime.now(UTC),
+        lease=timedelta(seconds=settings.scan_lease_s),
+        allowed_accounts=settings.scan_allow_accounts if settings.scan_allow else (),
+    )
+    run(clock, tick_s=settings.clock_tick_s, stop=stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,29 @@
+"""All that a job may touch, made in the process that runs it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+
+from core.net.guard import Network
+from core.store.db import Sessions
+
+
+@dataclass(frozen=True, slots=True)
+class Context:
+    """Settings that jobs need, the database, and the time. Fields that are named as in `config.Settings` mean the same."""
+
+    sessions: Sessions
+    now: Callable[[], datetime]
+    data: Path
+    public_url: str
+    scan_allow: tuple[Network, ...]
+    scan_allow_accounts: tuple[str, ...]
+    extra_roots: str
+    resolvers: tuple[str, ...]
+    scan_interval_s: float
+    scan_lease_s: float
+    smtp_url: str
+    mail_from: str

@@ -1,0 +1,87 @@
+"""A batch of scans: read what is asked, let go of the database, look, and record what comes as it comes."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import random
+from collections.abc import Sequence
+from datetime import timedelta
+
+from core.actions.claim_scans import Claimed, scans_in_hand
+from core.actions.record_scan import Result, record_scans
+from core.net.guard import Network
+from core.scanner.facts import LOCAL, Target
+from core.scanner.path import Roots
+from core.scanner.scan import Outlook, scan_all
+from core.scanner.verdict import judge
+from core.store.accounts import account_refs, accounts_allowed
+from jobs.context import Context
+
+CHUNK = 100
+CHUNK_S = 2.0
+"""A transaction holds at most this many results, and no result waits longer than this to be seen."""
+SPREAD = (0.9, 1.1)
+log = logging.getLogger("keychest.scan")
+
+
+def scan_batch(context: Context, *pairs: int) -> None:
+    """Scan the endpoints in `pairs`: row number, claim, row number, claim … Those no longer in hand are left alone."""
+    claims = [Claimed(*pair) for pair in zip(pairs[::2], pairs[1::2], strict=True)]
+    todo = _read(context, claims)
+    if todo:
+        roots = Roots.load(context.extra_roots)
+        asyncio.run(_scan(context, todo, roots))
+
+
+def _read(context: Context, claims: Sequence[Claimed]) -> list[tuple[Claimed, Target, Sequence[Network]]]:
+    with context.sessions.reading() as session:
+        allowed = account_refs(session, sorted(accounts_allowed(session, context.scan_allow_accounts))).values()
+        return [
+            (claimed, Target(row.name, row.port, row.starttls, row.address), context.scan_allow if row.scope in allowed else ())
+            for claimed, row in scans_in_hand(session, LOCAL, claims)
+        ]
+
+
+async def _scan(context: Context, todo: list[tuple[Claimed, Target, Sequence[Network]]], roots: Roots) -> None:
+    """Scans run on while a chunk is being recorded: recording has a thread of its own."""
+    results: asyncio.Queue[Result | None] = asyncio.Queue(CHUNK * 4)
+    recorder = asyncio.create_task(_record(context, results))
+    outlook = Outlook(resolvers=context.resolvers)
+    async for claimed, scan in scan_all(todo, outlook, now=context.now):
+        await results.put(Result(claimed.endpoint_id, claimed.claim, judge(scan, roots, context.now())))
+        if recorder.done():
+            break
+    await results.put(None)
+    await recorder
+
+
+async def _record(context: Context, results: asyncio.Queue[Result | None]) -> None:
+    clock = asyncio.get_running_loop().time
+    more = True
+    while more:
+        chunk: list[Result] = []
+        until = clock() + CHUNK_S
+        while more and len(chunk) < CHUNK and (not chunk or clock() < until):
+            try:
+                result = await asyncio.wait_for(results.get(), max(until - clock(), 0.01) if chunk else None)
+            except TimeoutError:
+                break
+            more = result is not None
+            if result is not None:
+                chunk.append(result)
+                until = min(until, clock() + CHUNK_S)
+        if chunk:
+            await asyncio.to_thread(_record_chunk, context, chunk)
+
+
+def _record_chunk(context: Context, chunk: list[Result]) -> None:
+    with context.sessions.writing() as session:
+        recorded = record_scans(
+            session,
+            chunk,
+            interval=timedelta(seconds=context.scan_interval_s),
+            spread=lambda: random.uniform(*SPREAD),  # noqa: S311 - spreads load, keeps no secret
+            now=context.now(),
+        )
+    log.info("recorded %d, late %d", recorded.recorded, recorded.late)

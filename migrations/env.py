@@ -1,0 +1,50 @@
+"""Runs migrations over a connection that the caller gives, or over the migrate login of the settings."""
+
+import os
+
+import sqlalchemy as sa
+from alembic import context
+
+import audit.tables
+import core.store.accounts
+import core.store.endpoints
+import core.store.heartbeats
+import core.store.incidents
+import core.store.observations
+import core.store.watches
+from config import Settings
+from core.store.base import Base
+from core.store.db import WRITING, make_engine
+
+MODULES = (
+    audit.tables,
+    core.store.accounts,
+    core.store.endpoints,
+    core.store.heartbeats,
+    core.store.incidents,
+    core.store.observations,
+    core.store.watches,
+)
+"""Every module that declares tables: importing it puts them into the metadata."""
+
+
+def _run(connection: sa.Connection) -> None:
+    context.configure(
+        connection=connection,
+        target_metadata=Base.metadata,
+        compare_type=True,
+        transactional_ddl=True,
+        user_module_prefix="",
+    )
+    with context.begin_transaction():
+        context.run_migrations()
+
+
+given = context.config.attributes.get("connection")
+if isinstance(given, sa.Connection):
+    _run(given)
+else:
+    engine = make_engine(Settings.from_environment(os.environ).database("migrate"))
+    with engine.connect() as connection, connection.execution_options(**WRITING).begin():
+        _run(connection)
+    engine.dispose()

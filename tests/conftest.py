@@ -1,0 +1,69 @@
+"""What all tests share: a migrated database on either engine, and the place of other people's test data."""
+
+from __future__ import annotations
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from core.store import schema
+from core.store.db import Sessions, make_engine
+from tests.postgres import Postgres, programs, running_postgres
+
+ROOT = Path(__file__).resolve().parents[1]
+SHARED = ROOT.parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A migrated, empty SQLite file, to be copied."""
+    path = tmp_path_factory.mktemp("sqlite") / "keychest.db"
+    engine = make_engine(f"sqlite:///{path}")
+    schema.upgrade(engine)
+    with engine.connect() as connection:
+        connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    engine.dispose()
+    return path
+
+
+@pytest.fixture(scope="session")
+def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+    """A real PostgreSQL, one for each worker of the test run."""
+    if programs() is None:
+        pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
+    with running_postgres(tmp_path_factory.mktemp("postgres") / "server") as server:
+        yield server
+
+
+@pytest.fixture
+def sqlite_url(migrated_sqlite: Path, tmp_path: Path) -> str:
+    """The URL of a fresh, migrated SQLite database."""
+    shutil.copy(migrated_sqlite, tmp_path / "keychest.db")
+    return f"sqlite:///{tmp_path / 'keychest.db'}"
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+def database_url(request: pytest.FixtureRequest) -> str:
+    """The URL of a fresh, migrated database: the test runs once on each engine."""
+    if request.param == "sqlite":
+        return str(request.getfixturevalue("sqlite_url"))
+    server: Postgres = request.getfixturevalue("postgres")
+    return server.database()
+
+
+@pytest.fixture
+def sessions(database_url: str) -> Iterator[Sessions]:
+    """Sessions on a fresh database, on each engine."""
+    engine = make_engine(database_url)
+    yield Sessions(engine)
+    engine.dispose()
+
+
+@pytest.fixture
+def shared() -> Path:
+    """Other people's test data. The test is skipped where it is absent."""
+    if not SHARED.is_dir():
+        pytest.skip("../shared is absent: other people's test data is read from there")
+    return SHARED
