@@ -7,6 +7,7 @@ import ssl
 from collections.abc import Callable
 from dataclasses import dataclass
 from email.message import EmailMessage
+from email.policy import SMTP
 from urllib.parse import unquote, urlsplit
 
 TIMEOUT_S = 20.0
@@ -59,7 +60,7 @@ def send_mail(server: Server, message: EmailMessage, *, sender: str, recipient: 
         if not before_content():
             return False
         try:
-            code, answer = smtp.data(message.as_bytes())
+            code, answer = smtp.data(message.as_bytes(policy=SMTP))  # CRLF, and no line over 998 octets (RFC 5322 section 2.1.1)
         except smtplib.SMTPDataError as error:
             raise NotSent(f"The mail server refused the message: {_words(error)}") from error
         except (smtplib.SMTPException, OSError) as error:
