@@ -163,7 +163,7 @@ class Settings:
     scan_lease_s: float = _setting(
         "KEYCHEST_SCAN_LEASE_S",
         "Seconds after which a scan that was handed out and not recorded is handed out again.",
-        default=180.0,
+        default=300.0,
         read=_seconds,
     )
     clock_tick_s: float = _setting("KEYCHEST_CLOCK_TICK_S", "Seconds between two looks at what is due.", default=1.0, read=_seconds)

@@ -31,7 +31,7 @@ from core.store.endpoints import open_gaps
 from jobs.queues import connect, enqueue, queue
 
 NOW_BATCH, SCAN_BATCH = 20, 1_000
-NOW_WAITING, SCAN_WAITING = 16, 4
+NOW_WAITING, SCAN_WAITING = 6, 1
 """Jobs that may wait on a queue: what cannot be taken up soon is better left due, where its lease does not run out."""
 BEAT = timedelta(seconds=5)
 ROUND = timedelta(minutes=1)

@@ -15,7 +15,7 @@ from core.store.endpoints import Endpoint, Schedule
 
 @dataclass(frozen=True, slots=True, order=True)
 class Claimed:
-    """One endpoint, handed out for the `claim`-th time. Only the record that names this very claim counts."""
+    """One endpoint, handed out for the `claim`-th time. A worker leaves a claim alone that was handed out anew meanwhile."""
 
     endpoint_id: int
     claim: int

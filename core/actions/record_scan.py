@@ -1,7 +1,7 @@
 """Recording what scans saw: certificates, changed observations, findings, how things stand, incidents, notices, the next scan.
 
-Quiet: what a scan sees is no act of a person. Recording a result twice is recording it once: only the record that names the
-claim in hand moves the state, and it clears the claim. A result that comes too late is kept as an observation and moves nothing.
+Quiet: what a scan sees is no act of a person. Recording a result twice is recording it once: a result moves the state only while
+a scan is in hand, and takes it out of hand. A result that comes too late is kept as an observation and moves nothing.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def record_scans(
     late: list[Result] = []
     for result in sorted({result.endpoint_id: result for result in results}.values(), key=lambda result: result.endpoint_id):
         schedule = _schedule(schedules, result)
-        if schedule is None or schedule.claim != result.claim or schedule.lease_until is None:
+        if schedule is None or not _wanted(schedule, result):
             late.append(result)
         else:
             in_hand.append((result, schedule, summarise(result.verdict)))
@@ -74,6 +74,16 @@ def record_scans(
 
 def _schedule(schedules: dict[int, list[Schedule]], result: Result) -> Schedule | None:
     return next((row for row in schedules.get(result.endpoint_id, []) if row.perspective == result.perspective), None)
+
+
+def _wanted(schedule: Schedule, result: Result) -> bool:
+    """Whether a scan is in hand, and this one is newer than the last that was recorded.
+
+    Whose claim it was does not matter: where a lease ran out and the endpoint was handed out anew, the first result to come is as
+    good as the second, which then finds nothing in hand.
+    """
+    newer = schedule.last_scanned_at is None or result.verdict.scan.scanned_at > schedule.last_scanned_at
+    return schedule.lease_until is not None and newer
 
 
 def _verdict_row(result: Result, summary: Summary, now: datetime) -> dict[str, object]:

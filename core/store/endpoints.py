@@ -46,7 +46,7 @@ class Endpoint(Base):
 class Schedule(Base):
     """When an endpoint is due, and who has it in hand.
 
-    `claim` counts hand-outs; `lease_until` is set while one is in hand and cleared by the record of that very claim, so that a
+    `claim` counts hand-outs; `lease_until` is set while one is in hand and cleared by the record of its result, so that a
     result is recorded once. `watchers` counts live watches: nobody's endpoint is not scanned. `requested_at` is the last time a
     person asked for a scan: until `last_scanned_at` passes it, pages say "Checking".
     """

@@ -131,6 +131,19 @@ def test_a_late_result_is_kept_and_moves_nothing(sessions: Sessions, actor: Acto
     assert one(sessions, sa.func.count(Observation.id)) == 2
 
 
+def test_the_first_result_to_come_counts_whoever_holds_the_claim(sessions: Sessions, actor: Actor, good: Chain, roots: Roots) -> None:
+    with sessions.writing() as session:
+        (first,) = claim_due(session, perspective=LOCAL, urgent=True, most=1, lease=LEASE, now=NOW)
+        (second,) = claim_due(session, perspective=LOCAL, urgent=True, most=1, lease=LEASE, now=NOW + 2 * LEASE)
+    for claimed, minutes, expected in ((first, 7, Recorded(1, 0)), (second, 8, Recorded(0, 1))):
+        at = NOW + timedelta(minutes=minutes)
+        with sessions.writing() as session:
+            result = Result(claimed.endpoint_id, claimed.claim, judge(make_scan("a.example", {"192.0.2.1": good.ders}, at=at), roots, at))
+            assert record_scans(session, [result], interval=8 * HOUR, spread=lambda: 1.0, now=at) == expected
+    assert one(sessions, Schedule.scans) == 1
+    assert one(sessions, sa.func.count(Observation.id)) == 1
+
+
 def test_what_could_not_be_handed_out_is_due_again(sessions: Sessions, actor: Actor) -> None:
     with sessions.writing() as session:
         claims = claim_due(session, perspective=LOCAL, urgent=True, most=10, lease=LEASE, now=NOW)
