@@ -1,1 +1,34 @@
-"""Every change of state: permission first, then the change, and the audit event last, in the same transaction."""
+"""Every change of state: permission first, then the change, and the audit event last, in the same transaction.
+
+A function here either checks policy and appends an event, or stands below with the reason why it does not; a rule test keeps it so.
+"""
+
+QUIET = {
+    "beat": "a process says that it is alive; nobody owns that",
+    "cancel": "part of recording a scan",
+    "cancel_notices": "part of removing names, which appends the event",
+    "claim_due": "a lease is the clock's own book-keeping",
+    "claim_notices": "a lease is the notifier's own book-keeping",
+    "close_incidents": "part of removing names, which appends the event",
+    "follow_up": "part of recording a scan",
+    "hand_over": "a notice on its way; it follows from what was seen",
+    "keep_certificates": "part of recording a scan",
+    "keep_late": "part of recording a scan",
+    "record_delivery": "a notice on its way; it follows from what was seen",
+    "record_findings": "part of recording a scan",
+    "record_observations": "part of recording a scan",
+    "record_scans": "what a scan sees is no act of a person, and there are millions",
+    "release_claims": "a lease is the clock's own book-keeping",
+    "rescope_watches": "follows from a setting of the operator's; what is watched stays the same",
+    "settle_notices": "part of recording a scan",
+    "write_notices": "part of recording a scan",
+}
+"""Actions that append no event, each with its reason."""
+
+BY_TOKEN = {
+    "accept_welcome": "a one-time link says who it is",
+    "set_up_operator": "a one-time link says who it is",
+    "sign_in": "a password says who it is",
+    "sign_out": "ends the actor's own sign-in and no other",
+}
+"""Actions that ask no policy, since they are how somebody comes to have a role at all, each with what they ask instead."""

@@ -42,11 +42,12 @@ def run(subject: Subject) -> tuple[Finding, ...]:
     if not passed:
         return ()
     severity, step = passed[0]
+    share = f"under {span(SOON)}" if soon and left * STEPS[0][0] >= life else f"less than {step}"
     return (
         subject.finding(
             ID,
             severity,
-            f"This certificate ends on {day(end)}, in {span(left)}; less than {step} of its {span(life)} is left.",
+            f"This certificate ends on {day(end)}, in {span(left)}; {share} of its {span(life)} is left.",
             cause="Renewal normally happens well before this, so it may have failed, or the new certificate may not have been loaded.",
             fix="Renew the certificate and reload the server. If renewal is automatic, look at its last run first.",
             evidence={

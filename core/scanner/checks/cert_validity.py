@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 
 from core.scanner.facts import Finding, Severity
 from core.scanner.subject import Subject
-from core.scanner.wording import day
+from core.scanner.wording import day, span
 
 ID = "CERT-VALIDITY"
 SEVERITY = Severity.HIGH
@@ -54,7 +54,7 @@ def run(subject: Subject) -> tuple[Finding, ...]:
         return ()
     if severity is None:
         return ()
-    length = f"{valid.days} days" + (f" and {valid.seconds} seconds" if valid.seconds else "")
+    length = f"{valid.days} days" + (f" and {span(timedelta(seconds=valid.seconds))}" if valid.seconds else "")
     over = f"valid for {length}; {limit} are the most for one issued on {day(begin)}"
     near = f"valid for {length}, within a day of the {limit} that are the most for one issued on {day(begin)}"
     return (

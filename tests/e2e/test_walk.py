@@ -1,0 +1,177 @@
+"""What a newcomer does in the first ten minutes, in a real browser, against real servers."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.hashes import SHA256
+from playwright.sync_api import Browser, Page, expect
+
+from tests.processes import eventually
+from tests.stage import OWNER, Installation, Sink, Street, installation, settings_for, smtp_sink, street
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("walk")]
+PASSWORD = "four or five words"
+SOON = 20_000
+STATES = {
+    "good": "Well",
+    "ending": "Soon",
+    "expired": "Needs you",
+    "wrong": "Needs you",
+    "incomplete": "Needs you",
+    "differ": "Soon",
+    "refusing": "Not reached",
+}
+Look = Callable[[Page, str], None]
+
+
+@pytest.fixture(scope="module")
+def town(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Street, Sink, Installation]]:
+    folder = tmp_path_factory.mktemp("walk")
+    with (
+        street() as servers,
+        smtp_sink() as sink,
+        installation(folder / "data", settings_for(servers, folder, KEYCHEST_SMTP_URL=sink.url)) as running,
+    ):
+        running.await_health()
+        yield servers, sink, running
+
+
+def open_page(browser: Browser, running: Installation, *, javascript: bool = True) -> tuple[Page, list[str]]:
+    context = browser.new_context(base_url=running.url, java_script_enabled=javascript, accept_downloads=True)
+    page = context.new_page()
+    page.set_default_timeout(SOON)
+    said: list[str] = []
+    page.on("console", lambda message: said.append(message.text) if message.type in {"error", "warning"} else None)
+    page.on("pageerror", lambda error: said.append(str(error)))
+    return page, said
+
+
+def sign_in(page: Page) -> None:
+    page.goto("/sign-in")
+    page.get_by_label("E-mail address").fill(OWNER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Sign in").click()
+
+
+def test_the_first_ten_minutes(browser: Browser, town: tuple[Street, Sink, Installation], look: Look) -> None:
+    servers, sink, running = town
+    page, said = open_page(browser, running)
+
+    page.goto("/domains")  # nobody is signed in
+    expect(page).to_have_url(re.compile(r"/sign-in"))
+    look(page, "sign-in")
+
+    page.goto(running.setup_path)
+    look(page, "set-up")
+    page.get_by_label("E-mail address").fill(OWNER)
+    page.get_by_label("Password").fill(PASSWORD)
+    page.get_by_role("button", name="Set up").click()
+    expect(page.get_by_role("heading", name="Domains")).to_be_visible()
+    look(page, "domains-empty")
+    page.goto("/")
+    look(page, "overview-empty")
+
+    page.goto("/domains")
+    page.get_by_label("Paste names").fill("\n".join([*servers.lines, "", "# a comment", servers.lines[0]]))
+    page.get_by_role("button", name="Add names").click()
+    expect(page.locator(".results")).to_contain_text("7 added")
+    for name, word in STATES.items():  # they turn by themselves
+        expect(page.locator("tr", has_text=f"{name}.kc.test").locator(".c-st")).to_have_text(word)
+    look(page, "domains")
+    assert said == []
+
+    page.get_by_label("Paste names").fill("harbourlight,example\n10.0.0.1\nexample.org:99999\nnew.kc.test:1\n" + "a" * 300)
+    page.get_by_role("button", name="Add names").click()
+    expect(page.locator(".results")).to_contain_text("4 lines need a correction")
+    expect(page.get_by_label("Lines to correct")).to_have_value("harbourlight,example\n10.0.0.1\nexample.org:99999\n" + "a" * 300)
+    look(page, "domains-corrections")
+    said.clear()
+
+    page.goto("/")
+    expect(page.get_by_role("heading", level=1)).to_contain_text("Three names need you now")
+    look(page, "overview")
+
+    page.goto("/domains?state=bad")
+    expect(page.locator("tbody tr")).to_have_count(3)
+    page.goto("/domains?q=differ")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.goto("/domains")
+    first = page.locator("tbody tr").first.locator("a.name")
+    expect(first).to_contain_text("expired")  # worst first
+    first.click()
+    expect(page.locator(".verdict")).to_contain_text("ended")
+    look(page, "endpoint-expired")
+
+    page.locator("a[href^='/certificates/']").first.click()
+    expect(page.get_by_role("heading", level=1)).to_contain_text("expired.kc.test")
+    look(page, "certificate")
+    fingerprint = page.url.rsplit("/", 1)[1]
+    with page.expect_download() as pem:
+        page.locator(f"a[href='/certificates/{fingerprint}.pem']").click()
+    downloaded = Path(pem.value.path()).read_bytes()
+    assert x509.load_pem_x509_certificate(downloaded).fingerprint(SHA256()).hex() == fingerprint
+    with page.expect_download() as der:
+        page.locator(f"a[href='/certificates/{fingerprint}.der']").click()
+    assert hashlib.sha256(Path(der.value.path()).read_bytes()).hexdigest() == fingerprint
+
+    page.goto("/certificates")
+    look(page, "certificates")
+
+    page.goto("/domains?q=expired")
+    page.get_by_label("Select expired").check()
+    page.get_by_role("button", name="Stop watching").click()
+    expect(page.locator("tr", has_text="expired.kc.test")).to_have_count(0)
+    page.goto("/bin")
+    look(page, "bin")
+    page.get_by_role("button", name="Restore expired").click()
+    expect(page.locator("tr", has_text="expired.kc.test")).to_have_count(0)
+    page.goto("/domains?q=expired")
+    expect(page.locator("tr", has_text="expired.kc.test").locator(".c-st")).to_have_text("Needs you")
+
+    page.locator("a.name", has_text="expired").click()
+    for name in ("differ", "refusing", "incomplete", "good"):
+        page.goto(f"/domains?q={name}")
+        page.locator("a.name", has_text=name).first.click()
+        look(page, f"endpoint-{name}")
+
+    eventually(lambda: len(sink.mails) >= 5)
+    assert [subject for subject in sink.subjects() if "expired" in subject] == [
+        f"expired.kc.test:{servers.ports['expired']}: its certificate has ended"
+    ]
+    assert {recipient for recipient, _ in sink.mails} == {OWNER}
+    page.goto("/mails")
+    expect(page.get_by_text("its certificate has ended").first).to_be_visible()
+    look(page, "mails")
+    page.goto("/ui")
+    look(page, "patterns")
+    page.goto("/nothing-here")
+    look(page, "not-found")
+
+
+def test_everything_works_without_javascript(browser: Browser, town: tuple[Street, Sink, Installation]) -> None:
+    servers, _, running = town
+    page, _ = open_page(browser, running, javascript=False)
+    sign_in(page)
+    page.goto("/domains")
+    page.locator("summary").click()
+    page.get_by_label("Paste names").fill(f"plain.kc.test:{servers.ports['good']}\nnot a name")
+    page.get_by_role("button", name="Add names").click()
+    expect(page.locator(".results")).to_contain_text("1 added")
+
+    def reloaded() -> bool:
+        page.goto("/domains?q=plain")
+        return page.locator("tr", has_text="plain.kc.test").locator(".c-st").inner_text() == "Needs you"  # the name does not match
+
+    eventually(reloaded)
+    page.get_by_label("Select plain").check()
+    page.get_by_role("button", name="Stop watching").click()
+    page.goto("/bin")
+    page.get_by_role("button", name="Restore plain").click()
+    page.goto("/domains?q=plain")
+    expect(page.locator("tr", has_text="plain.kc.test")).to_have_count(1)
