@@ -31,7 +31,7 @@ def keep_certificates(session: Session, verdicts: Sequence[Verdict], now: dateti
     rows: dict[str, dict[str, object]] = {}
     for verdict in verdicts:
         for judged in verdict.addresses:
-            for each in (*judged.chain, *(judged.path.path if judged.path else ())):
+            for each in (*judged.chain, *(judged.path.path or judged.path.walk if judged.path else ())):
                 rows[each.sha256] = {
                     "sha256": each.sha256,
                     "der": each.der,
@@ -82,13 +82,21 @@ def record_observations(session: Session, seen: Sequence[Seen]) -> None:
             row = known_row if known_row is not None and same else _replace(session, known_row, values)
             row.last_seen_at, row.gone_at = at, None
             row.verified = judged.verified
-            path: list[str] = [each.sha256 for each in judged.path.path] if judged.path else []
+            path = _path(judged)
             if row.path != path:
                 row.path = path
             gone.pop(key, None)
         for row in gone.values():
             row.gone_at = row.gone_at or at
     session.flush()
+
+
+def _path(judged: JudgedObservation) -> list[str]:
+    """Leaf to trusted root, also where the judge built no path for another reason than the root: an expired chain has one too."""
+    if judged.path is None:
+        return []
+    walked = judged.path.path or (judged.path.walk if judged.path.anchored else ())
+    return [each.sha256 for each in walked]
 
 
 def _replace(session: Session, row: Current | None, values: dict[str, object]) -> Current:

@@ -60,7 +60,8 @@ class Observation(Base):
 class Current(Base):
     """Which observation holds at an address now, and until when it was seen. Set `gone_at`: the name no longer has the address.
 
-    `verified` and `path` (digests, leaf to root) are judged anew at every scan: time alone changes them, not what was seen.
+    `verified` and `path` (digests, leaf to a trusted root; empty where there is none) are judged anew at every scan: time alone
+    changes them, not what was seen. An expired chain has a path and is not verified.
     """
 
     __tablename__ = "current"
