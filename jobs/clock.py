@@ -136,6 +136,9 @@ def main() -> int:
     except SettingError as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is all there is to say
         return MISCONFIGURED
+    if not settings.redis_url:
+        log.error("REDIS_URL is not set. `./keychest up` sets it for its clock.")
+        return MISCONFIGURED
     stop = threading.Event()
     signal.signal(signal.SIGTERM, lambda *_: stop.set())
     signal.signal(signal.SIGINT, lambda *_: stop.set())

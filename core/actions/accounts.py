@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 import secrets
@@ -32,7 +33,6 @@ SIGN_IN_LASTS = timedelta(days=14)
 PASSWORD_LEAST = 12
 PASSWORD_MOST = 1024
 _HASHER = argon2.PasswordHasher()
-_NOBODY = _HASHER.hash(secrets.token_urlsafe(16))  # verified for unknown addresses, so that both answers take as long
 _EMAIL = re.compile(r"[^@\s<>\"',;:\\()\[\]\x00-\x1f\x7f]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*")
 
 
@@ -42,6 +42,12 @@ class Refused(ValueError):  # noqa: N818 - a refusal in words
     def __init__(self, message: str, field: str = "") -> None:
         super().__init__(message)
         self.field = field
+
+
+@functools.cache
+def _nobody() -> str:
+    """A hash that is verified for unknown addresses, so that both answers take as long. Made when first needed: it is dear."""
+    return _HASHER.hash(secrets.token_urlsafe(16))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +122,7 @@ def sign_in(session: Session, *, email: str, password: str, now: datetime) -> Ne
     user = user_by_email(session, email)
     known = user is not None and user.password_hash != ""
     try:
-        _HASHER.verify(user.password_hash if user is not None and known else _NOBODY, password[:PASSWORD_MOST])
+        _HASHER.verify(user.password_hash if user is not None and known else _nobody(), password[:PASSWORD_MOST])
     except argon2.exceptions.VerifyMismatchError:
         known = False
     if user is None or not known:

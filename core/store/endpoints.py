@@ -127,7 +127,9 @@ def lock_schedules(session: Session, endpoint_ids: Sequence[int]) -> dict[int, l
     rows: dict[int, list[Schedule]] = {}
     for start in range(0, len(endpoint_ids), CHUNK):
         query = sa.select(Schedule).where(Schedule.endpoint_id.in_(sorted(endpoint_ids)[start : start + CHUNK]))
-        for schedule in session.scalars(query.order_by(Schedule.endpoint_id, Schedule.perspective).with_for_update()):
+        for schedule in session.scalars(
+            query.order_by(Schedule.endpoint_id, Schedule.perspective).with_for_update().execution_options(populate_existing=True)
+        ):
             rows.setdefault(schedule.endpoint_id, []).append(schedule)
     return rows
 

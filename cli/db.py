@@ -1,0 +1,74 @@
+"""`./keychest db upgrade`, and what other verbs need of a database before they use it."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import click
+import sqlalchemy as sa
+from sqlalchemy.engine import make_url
+
+from cli import place
+from cli.words import MISCONFIGURED, UNAVAILABLE, Sorry
+from config import DatabaseRole, SettingError, Settings
+from core.store import schema
+from core.store.db import make_engine
+
+
+@click.group("db")
+def db() -> None:
+    """Look after the database."""
+
+
+@db.command("upgrade")
+def upgrade_command() -> None:
+    """Bring the schema up to this version of KeyChest."""
+    settings = place.settings()
+    place.make_private(settings.data)
+    moved = upgrade(settings)
+    print(f"The database was upgraded to {moved}." if moved else "The database is up to date. Nothing was changed.")
+
+
+def upgrade(settings: Settings) -> str:
+    """Migrate up; the revision that was reached, "" when there was nothing to do. Raises Sorry."""
+    with engine_for(settings, "migrate") as engine:
+        newest = schema.newest_revision()
+        if schema.revision(engine) == newest:
+            return ""
+        schema.upgrade(engine)
+        return newest
+
+
+def make_ready(settings: Settings) -> None:
+    """A schema as this version needs it: migrated in development, only compared in production. Raises Sorry."""
+    if not settings.production:
+        upgrade(settings)
+        return
+    with engine_for(settings, "portal") as engine:
+        found, newest = schema.revision(engine), schema.newest_revision()
+    if found != newest:
+        raise Sorry(
+            f"The database is at revision {found or 'none'}, this version of KeyChest needs {newest}. "
+            "Run ./keychest db upgrade, then start again. Nothing was changed.",
+            MISCONFIGURED,
+        )
+
+
+@contextmanager
+def engine_for(settings: Settings, role: DatabaseRole) -> Iterator[sa.Engine]:
+    """An engine that is put away afterwards. Raises Sorry, without the password in it, when the database does not answer."""
+    try:
+        url = settings.database(role)
+        engine = make_engine(url)
+    except SettingError as error:
+        raise Sorry(str(error), MISCONFIGURED) from None
+    except sa.exc.ArgumentError:
+        raise Sorry("The database's address cannot be read. Write postgresql://user@host/name.", MISCONFIGURED) from None
+    try:
+        yield engine
+    except sa.exc.OperationalError as error:
+        shown = make_url(url).render_as_string(hide_password=True)
+        raise Sorry(f"The database {shown} does not answer as it should: {str(error.orig).strip()}", UNAVAILABLE) from None
+    finally:
+        engine.dispose()

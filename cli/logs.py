@@ -1,0 +1,32 @@
+"""The children's log files: kept short without their doing, and read when one dies."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+LOG_BYTES = 5_000_000
+_TAIL_BYTES = 4_000
+_TAIL_LINES = 5
+
+
+def trim(path: Path, limit_bytes: int = LOG_BYTES) -> None:
+    """Move what is longer than `limit_bytes` to `NAME.log.1`. The writer goes on in the emptied file, which it opened to append."""
+    path.touch(mode=0o600)
+    if path.stat().st_size > limit_bytes:
+        shutil.copyfile(path, path.with_name(f"{path.name}.1"))
+        path.with_name(f"{path.name}.1").chmod(0o600)
+        with path.open("r+b") as log:
+            log.truncate(0)
+
+
+def tail(path: Path) -> list[str]:
+    """The last lines of a log, at most five, without control characters (a log may quote strangers)."""
+    try:
+        with path.open("rb") as log:
+            log.seek(max(0, path.stat().st_size - _TAIL_BYTES))
+            text = log.read().decode("utf-8", "replace")
+    except FileNotFoundError:
+        return []
+    lines = ("".join(letter for letter in line if letter.isprintable()) for line in text.splitlines())
+    return [line for line in lines if line.strip()][-_TAIL_LINES:]

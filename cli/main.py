@@ -1,0 +1,67 @@
+"""The verbs of `./keychest`. A verb's modules are imported when it runs, so that `--help` answers at once."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+
+import click
+
+from cli.words import USAGE, Sorry
+
+INTERRUPTED = 130
+
+# verb -> (module, command in it, what --help says of it)
+VERBS: dict[str, tuple[str, str, str]] = {
+    "up": ("cli.up", "up", "Start everything here and keep it running."),
+    "test": ("cli.test", "test", "Check the code: lint, types, contracts, templates, all tests."),
+    "scan": ("cli.scan", "scan_command", "Look once at what a host serves, without a database."),
+    "settings": ("cli.settings", "settings", "List every setting, what it is now, and what it is for."),
+    "db": ("cli.db", "db", "Look after the database."),
+    "user": ("cli.user", "user", "Look after users."),
+}
+
+
+class Verbs(click.Group):
+    """A group that knows its verbs by name and imports one only when it is asked for."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 - click's signature
+        """The verbs in the order a newcomer needs them."""
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002 - as above
+        """The verb itself, imported."""
+        if cmd_name not in VERBS:
+            return None
+        module, name, _ = VERBS[cmd_name]
+        command: click.Command = getattr(importlib.import_module(module), name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002 - as above
+        """One line a verb, without importing any."""
+        with formatter.section("Verbs"):
+            formatter.write_dl([(verb, says) for verb, (_, _, says) in VERBS.items()])
+
+
+@click.command(cls=Verbs, no_args_is_help=True)
+def keychest() -> None:
+    """KeyChest watches the certificates of the names you list."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run a verb. Exit codes: the verb's own; 64 for wrong words; 130 when interrupted."""
+    try:
+        code = keychest.main(arguments, prog_name="./keychest", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())
+        return USAGE
+    except click.UsageError as error:
+        where = error.ctx.command_path if error.ctx else "./keychest"
+        print(f"{error.format_message()} `{where} --help` tells what can be written.", file=sys.stderr)
+        return USAGE
+    except click.ClickException as error:
+        print(error.format_message(), file=sys.stderr)
+        return error.code if isinstance(error, Sorry) else error.exit_code
+    except click.Abort:
+        return INTERRUPTED
+    return code if isinstance(code, int) else 0

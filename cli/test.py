@@ -1,0 +1,87 @@
+"""`./keychest test`: lint, types, contracts, templates and all tests, every failed step told at the end."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import click
+
+from cli import place, templates
+
+# What some tests run against, and the Debian package that has it. Without one of them its tests skip aloud.
+_SYSTEM = (("postgres", "postgresql"), ("chromium", "chromium"), ("named", "bind9"))
+_NO_TESTS = 5  # pytest's exit code when none was chosen
+
+
+@click.command("test", context_settings={"ignore_unknown_options": True})
+@click.option("--fast", is_flag=True, help="Leave out the tests marked slow.")
+@click.argument("pytest_words", nargs=-1, type=click.UNPROCESSED)
+def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
+    """Check the code: lint, types, contracts, templates, all tests. What follows goes to pytest."""
+    os.chdir(place.PROJECT)
+    missing = install_missing(os.environ)
+    failed = [name for name, words in checks() if not _passes(name, words)]
+    began = time.monotonic()
+    complaints = templates.complaints(place.PROJECT / "templates")
+    _told("templates", not complaints, began)
+    if complaints:
+        print("\n".join(complaints))
+        failed.append("templates")
+    chosen = ("-n", "2", *(("-m", "not slow") if fast else ()), *pytest_words)
+    if _run(("-m", "pytest", *chosen)) not in {0, _NO_TESTS if pytest_words else 0}:
+        failed.append("tests")
+    if missing:
+        print(f"Not installed, so their tests were skipped: {', '.join(missing)}. As root: apt-get install {' '.join(missing)}")
+        if os.environ.get("CI") == "true":
+            failed.append("system packages")
+    print(f"Failed: {', '.join(failed)}." if failed else "All passed.")
+    return 1 if failed else 0
+
+
+def checks() -> Sequence[tuple[str, tuple[str, ...]]]:
+    """The checks before the tests: name and what Python is started with."""
+    contracts = ("-c", "import sys; from importlinter.cli import lint_imports_command; sys.exit(lint_imports_command())", "--no-logo")
+    return (
+        ("ruff check", ("-m", "ruff", "check", "--quiet", ".")),
+        ("ruff format", ("-m", "ruff", "format", "--check", "--quiet", ".")),
+        ("mypy", ("-m", "mypy", "--no-error-summary")),
+        ("import contracts", contracts),
+    )
+
+
+def install_missing(environ: Mapping[str, str]) -> list[str]:
+    """Packages of the system that are missing, after installing them by apt when this is root and there is apt."""
+    missing = _missing()
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        print(f"Installing {' '.join(missing)} for the tests.", flush=True)
+        quiet = {**environ, "DEBIAN_FRONTEND": "noninteractive"}
+        for words in (("update", "-qq"), ("install", "-y", "-qq", "--no-install-recommends", *missing)):
+            subprocess.run(("apt-get", *words), env=quiet, check=False, stdout=subprocess.DEVNULL)  # noqa: S603, S607 - the system's own
+        missing = _missing()
+    return missing
+
+
+def _missing() -> list[str]:
+    beyond = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", *(str(path) for path in Path("/usr/lib/postgresql").glob("*/bin"))))
+    return [package for program, package in _SYSTEM if not shutil.which(program, path=beyond)]
+
+
+def _passes(name: str, words: tuple[str, ...]) -> bool:
+    began = time.monotonic()
+    passed = _run(words) == 0
+    _told(name, passed, began)
+    return passed
+
+
+def _told(name: str, passed: bool, began: float) -> None:
+    print(f"{name}: {'passed' if passed else 'FAILED'} ({time.monotonic() - began:.1f} s)", flush=True)
+
+
+def _run(words: tuple[str, ...]) -> int:
+    return subprocess.run((sys.executable, *words), check=False, cwd=place.PROJECT).returncode  # noqa: S603 - the words are ours

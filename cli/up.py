@@ -1,0 +1,153 @@
+"""`./keychest up`: everything on this machine, until Ctrl-C."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import signal
+import socket
+import sys
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+
+import click
+
+from cli import broker, place
+from cli.db import engine_for, make_ready
+from cli.supervisor import Child, Supervisor
+from cli.words import UNAVAILABLE, Sorry
+from config import Settings
+from core.actions.accounts import issue_setup_link
+from core.actions.policy import Actor
+from core.store.accounts import operator_exists
+from core.store.db import Sessions
+
+BROKER_PATIENCE_S = 15.0
+
+
+@click.command("up")
+@click.option("--port", type=click.IntRange(0, 65535), help="Port the portal listens on; 0 for any free one.")
+@click.option("--host", help="Address the portal listens on.")
+@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for everything that KeyChest writes.")
+def up(port: int | None, host: str | None, data: Path | None) -> None:
+    """Start everything here and keep it running: portal, workers, clock, and a broker unless REDIS_URL names one."""
+    settings = place.settings(port=port, host=host, data=data)
+    place.make_private(settings.data)
+    with place.claimed(settings.data):
+        run(settings)
+
+
+def run(settings: Settings) -> None:
+    """Keep an installation running on a data folder that is claimed. Raises Sorry for what stops the start."""
+    with listen(settings.host, settings.port) as listener:
+        settings = dataclasses.replace(settings, port=listener.getsockname()[1])
+        make_ready(settings)
+        setup_token = _setup_token(settings)
+        own = _own_broker(settings)
+        logs = settings.data / "logs"
+        logs.mkdir(mode=0o700, exist_ok=True)
+        stages = _stages(listener, own)
+        supervisor = Supervisor(stages, _environment(settings, own), logs, say)
+        supervisor.listen()
+        if own:
+            supervisor.start(stages[0])
+            _await_broker(supervisor, stages[0][0], own)
+        say(f"KeyChest is at http://localhost:{settings.port} (data in {settings.data}; Ctrl-C stops it).")
+        if setup_token:
+            say(f"Nobody has set it up yet. This link works once, for 24 hours: {settings.public_url}/setup/{setup_token}")
+        supervisor.run()
+        if own:
+            broker.tidy(own)
+        say("Stopped. Everything is kept.")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """The socket of the portal, held here so that the port stays ours while the portal is started again. Raises Sorry."""
+    try:
+        family, kind, proto, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+        listener = socket.socket(family, kind, proto)
+    except OSError as error:
+        raise Sorry(f"{host} is no address of this machine ({error.strerror}). Choose one with --host.", UNAVAILABLE) from None
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.bind(address)
+        listener.listen(1024)
+    except OSError as error:
+        listener.close()
+        why = (error.strerror or str(error)).lower()
+        raise Sorry(
+            f"Port {port} on {host} cannot be used: {why}. Choose another with --port, or 0 for any free one.", UNAVAILABLE
+        ) from None
+    return listener
+
+
+def say(line: str) -> None:
+    """Tell the terminal. A terminal that is gone must not end what it started."""
+    try:
+        print(line, flush=True)
+    except OSError:
+        sys.stdout = open(os.devnull, "w")  # noqa: SIM115, PTH123 - for the rest of this process
+
+
+def _setup_token(settings: Settings) -> str:
+    with engine_for(settings, "portal") as engine, Sessions(engine).writing() as session:
+        if operator_exists(session):
+            return ""
+        return issue_setup_link(session, Actor(terminal=True), now=datetime.now(UTC))
+
+
+def _own_broker(settings: Settings) -> broker.Broker | None:
+    if settings.redis_url:
+        return None
+    try:
+        own = broker.prepare(settings.data)
+        broker.make_way(own)
+    except broker.BrokerError as error:
+        raise Sorry(str(error), UNAVAILABLE) from None
+    return own
+
+
+def _stages(listener: socket.socket, own: broker.Broker | None) -> tuple[tuple[Child, ...], ...]:
+    """Who is started, in this order; stopped in the reverse one."""
+    python = sys.executable
+    listener.set_inheritable(True)
+    workers = tuple(Child(f"worker-{queue}", (python, "-m", "jobs.worker", queue), stop_s=20) for queue in ("now", "scan", "ops"))
+    portal = Child("portal", (python, str(place.PROJECT / "wsgi.py"), str(listener.fileno())), stop_s=10, keep_fds=(listener.fileno(),))
+    clock = Child("clock", (python, "-m", "jobs.clock"), stop_s=10)
+    stages: tuple[tuple[Child, ...], ...] = (workers, (portal,), (clock,))
+    if own:  # asked to end rather than killed when we are gone: it still has to write its file
+        stages = ((Child("broker", own.argv, stop_s=10, orphaned_by=signal.SIGTERM),), *stages)
+    return stages
+
+
+def _environment(settings: Settings, own: broker.Broker | None) -> dict[str, str]:
+    """What the children read their settings from: ours, with what the command line changed."""
+    environment = dict(os.environ)
+    environment |= {
+        "KEYCHEST_DATA": str(settings.data),
+        "KEYCHEST_HOST": settings.host,
+        "KEYCHEST_PORT": str(settings.port),
+        "KEYCHEST_ENVIRONMENT": settings.environment,
+        "PYTHONPATH": str(place.PROJECT),
+        "PYTHONSAFEPATH": "1",  # modules come from the project, never from the folder somebody stands in
+        "PYTHONUNBUFFERED": "1",
+    }
+    if own:
+        environment["REDIS_URL"] = own.url
+    return environment
+
+
+def _await_broker(supervisor: Supervisor, child: Child, own: broker.Broker) -> None:
+    end = time.monotonic() + BROKER_PATIENCE_S
+    while not broker.answers(own.url):
+        if supervisor.stopping:
+            return
+        if supervisor.ended(child) or time.monotonic() > end:
+            supervisor.stop()
+            raise Sorry(
+                f"The broker did not start; its log is {supervisor.log_folder / 'broker.log'}. If its files in {own.folder} are damaged, "
+                "remove that folder: it holds no work that the database does not know.",
+                UNAVAILABLE,
+            )
+        time.sleep(0.01)

@@ -1,0 +1,161 @@
+"""The supervisor with real, tiny children: each run is a process of its own, told what to run in JSON."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import uuid
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.processes import eventually, marked
+
+PROJECT = Path(__file__).resolve().parents[2]
+PROGRAM = """
+import json, os, sys
+from pathlib import Path
+from cli import supervisor
+told = json.loads(sys.argv[1])
+def child(name, code):
+    return supervisor.Child(name, (sys.executable, "-c", code, name), stop_s=told["stop_s"])
+stages = [[child(*item) for item in stage.items()] for stage in told["stages"]]
+run = supervisor.Supervisor(stages, os.environ, Path(told["logs"]), lambda line: print(line, flush=True), told["delay_s"])
+run.listen()
+print("supervising", flush=True)
+run.run()
+print("ended", flush=True)
+"""
+POLITE = """
+import pathlib, signal, sys, time
+order = pathlib.Path({folder!r})
+def bye(*_):
+    with (order / "stopped").open("a") as file: file.write(sys.argv[1] + "\\n")
+    sys.exit(0)
+signal.signal(signal.SIGTERM, bye)
+(order / ("up-" + sys.argv[1])).touch()
+while True: time.sleep(60)
+"""
+STUBBORN = """
+import pathlib, signal, sys, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+(pathlib.Path({folder!r}) / ("up-" + sys.argv[1])).touch()
+while True: time.sleep(60)
+"""
+MORTAL = """
+import pathlib, sys
+with (pathlib.Path({folder!r}) / "lives").open("a") as file: file.write("x")
+print("the disk is full\\x1b[31m")
+sys.exit(3)
+"""
+WITH_CHILD = """
+import os, pathlib, sys, time
+from core import lifeline
+me = os.getpid()
+if os.fork() == 0:
+    lifeline.end_with(me)
+    (pathlib.Path({folder!r}) / "up-grandchild").touch()
+while True: time.sleep(60)
+"""
+
+
+class Run:
+    def __init__(self, folder: Path, mark: str) -> None:
+        self.folder, self.mark = folder, mark
+        self.process: subprocess.Popen[str] | None = None
+
+    def start(self, *stages: dict[str, str], stop_s: float = 5.0, delay_s: float = 0.05) -> subprocess.Popen[str]:
+        codes = [{name: code.format(folder=str(self.folder)) for name, code in stage.items()} for stage in stages]
+        told: dict[str, Any] = {"stages": codes, "logs": str(self.folder), "stop_s": stop_s, "delay_s": delay_s}
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", PROGRAM, json.dumps(told)],
+            env=dict(os.environ, KC_MARK=self.mark, PYTHONPATH=str(PROJECT)),
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        return self.process
+
+    def up(self, *names: str) -> None:
+        eventually(lambda: all((self.folder / f"up-{name}").exists() for name in names))
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Run]:
+    run = Run(tmp_path, uuid.uuid4().hex)
+    yield run
+    if run.process:
+        run.process.kill()
+        run.process.communicate()
+    eventually(lambda: not marked(run.mark))
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_children_stop_stage_by_stage_in_reverse_order(run: Run, number: signal.Signals) -> None:
+    process = run.start({"first": POLITE}, {"second": POLITE}, {"third": POLITE})
+    run.up("first", "second", "third")
+    process.send_signal(number)
+    said, _ = process.communicate(timeout=20)
+    assert process.returncode == 0
+    assert (run.folder / "stopped").read_text().split() == ["third", "second", "first"]
+    assert said.endswith("ended\n")
+    assert not marked(run.mark)
+
+
+def test_a_killed_supervisor_leaves_nothing_grandchildren_included(run: Run) -> None:
+    process = run.start({"stubborn": STUBBORN, "polite": POLITE}, {"parent": WITH_CHILD})
+    run.up("stubborn", "polite", "grandchild")
+    assert len(marked(run.mark)) == 5
+    process.kill()
+    process.wait()
+    eventually(lambda: not marked(run.mark), within_s=5)
+
+
+def test_a_child_that_dies_is_started_again_and_its_last_words_are_told(run: Run) -> None:
+    process = run.start({"mortal": MORTAL, "polite": POLITE})
+    run.up("polite")
+    eventually(lambda: len((run.folder / "lives").read_text()) >= 5 if (run.folder / "lives").exists() else False)
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=20)
+    assert "mortal ended (exit code 3). It is started again in 0.05 s." in said
+    assert "mortal ended (exit code 3). It is started again in 0.4 s." in said  # the pause doubles
+    assert "  mortal: the disk is full[31m" in said  # a log cannot write escape sequences to a terminal
+
+
+def test_a_killed_child_is_started_again(run: Run) -> None:
+    process = run.start({"polite": POLITE})
+    run.up("polite")
+    first = next(pid for pid in marked(run.mark) if pid != process.pid)
+    os.kill(first, signal.SIGKILL)
+    eventually(lambda: [pid for pid in marked(run.mark) if pid not in {first, process.pid}])
+    process.send_signal(signal.SIGTERM)
+    assert "polite ended (by SIGKILL)" in process.communicate(timeout=20)[0]
+
+
+def test_a_child_that_does_not_stop_is_killed_when_its_time_is_over(run: Run) -> None:
+    process = run.start({"polite": POLITE}, {"stubborn": STUBBORN}, stop_s=0.3)
+    run.up("polite", "stubborn")
+    process.send_signal(signal.SIGTERM)
+    said, _ = process.communicate(timeout=20)
+    assert "stubborn did not end in time and was killed" in said
+    assert (run.folder / "stopped").read_text().split() == ["polite"]
+    assert process.returncode == 0
+
+
+def test_a_second_signal_ends_the_patience(run: Run) -> None:
+    process = run.start({"stubborn": STUBBORN}, stop_s=100)
+    run.up("stubborn")
+    process.send_signal(signal.SIGINT)
+    assert process.stdout
+    assert process.stdout.readline() == "supervising\n"
+    assert process.stdout.readline() == "Stopping: stubborn.\n"
+    process.send_signal(signal.SIGINT)
+    assert process.wait(timeout=10) == 0
+
+
+def test_a_child_whose_parent_is_gone_already_ends_at_once() -> None:
+    code = f"import sys; sys.path.insert(0, {str(PROJECT)!r})\nfrom core import lifeline; lifeline.end_with(1); print('alive')"
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert (ended.returncode, ended.stdout) == (1, "")

@@ -1,0 +1,57 @@
+"""The test verb with stand-in steps: the real ones are what runs this."""
+
+from pathlib import Path
+
+import pytest
+
+from cli import main, place, test
+
+pytestmark = pytest.mark.slow  # each starts pytest with two workers
+
+
+@pytest.fixture(autouse=True)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setattr(place, "PROJECT", tmp_path)
+    monkeypatch.setattr(test, "install_missing", lambda _environ: [])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("CI", raising=False)
+    (tmp_path / "test_one.py").write_text("import pytest\ndef test_fine(): pass\n@pytest.mark.slow\ndef test_slow(): assert 0\n")
+    (tmp_path / "pytest.ini").write_text("[pytest]\nmarkers = slow\n")
+    steps(monkeypatch, 0)
+    return tmp_path
+
+
+def steps(monkeypatch: pytest.MonkeyPatch, *codes: int) -> None:
+    found = [(f"step {number}", ("-c", f"raise SystemExit({code})")) for number, code in enumerate(codes)]
+    monkeypatch.setattr(test, "checks", lambda: found)
+
+
+def test_fast_leaves_the_slow_ones_out(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["test", "--fast"]) == 0
+    shown = capfd.readouterr().out
+    assert "1 passed" in shown
+    assert shown.endswith("All passed.\n")
+
+
+def test_every_failed_step_is_told_at_the_end(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    steps(monkeypatch, 1, 0, 3)
+    (project / "templates").mkdir()
+    (project / "templates/page.html").write_text("<script>go()</script>")
+    assert main.main(["test"]) == 1
+    shown = capfd.readouterr().out
+    assert "page.html:1: an inline script" in shown
+    assert shown.endswith("Failed: step 0, step 2, templates, tests.\n")
+
+
+def test_words_go_to_pytest(capfd: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["test", "-k", "fine", "--verbosity=1"]) == 0
+    assert "1 passed" in capfd.readouterr().out
+
+
+def test_a_missing_package_fails_the_run_only_in_ci(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(test, "install_missing", lambda _environ: ["bind9"])
+    assert main.main(["test", "--fast"]) == 0
+    assert "As root: apt-get install bind9" in capfd.readouterr().out
+    monkeypatch.setenv("CI", "true")
+    assert main.main(["test", "--fast"]) == 1
+    assert capfd.readouterr().out.endswith("Failed: system packages.\n")

@@ -1,0 +1,71 @@
+"""Serves the portal by waitress: `python wsgi.py [FD]`, on the listening socket FD when one is handed over, else on host and port."""
+
+import contextlib
+import os
+import secrets
+import signal
+import socket
+import sys
+from datetime import UTC, datetime
+from pathlib import Path
+
+import waitress  # type: ignore[import-untyped]
+
+from config import SettingError, Settings
+from portal import Parts, create_app
+
+REQUEST_BYTES = 8_000_000  # 10,000 names of 253 characters are 2.5 MB
+MISCONFIGURED = 78
+
+
+def parts(settings: Settings) -> Parts:
+    """What the portal is handed. Raises SettingError."""
+    return Parts(
+        database_url=settings.database("portal"),
+        redis_url=settings.redis_url,
+        secret_key=settings.secret_key or kept_key(settings.data / "secret-key"),
+        public_url=settings.public_url,
+        production=settings.production,
+        trusted_proxies=settings.trusted_proxies,
+        scan_allow_accounts=settings.scan_allow_accounts if settings.scan_allow else (),
+        mail_is_kept=not settings.smtp_url,
+        now=lambda: datetime.now(UTC),
+    )
+
+
+def kept_key(path: Path) -> str:
+    """The key in this file, made by whoever comes first: it appears whole or not at all, readable by its owner alone."""
+    if not path.exists():
+        fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
+        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(secrets.token_urlsafe(48))
+            file.flush()
+            os.fsync(file.fileno())
+        with contextlib.suppress(FileExistsError):
+            os.link(fresh, path)
+        fresh.unlink()
+    return path.read_text().strip()
+
+
+def main(arguments: list[str]) -> int:
+    """Serve until SIGTERM; requests at hand are finished first."""
+    try:
+        settings = Settings.from_environment(os.environ)
+        app = create_app(parts(settings))
+    except SettingError as error:
+        print(error, file=sys.stderr)  # noqa: T201 - there is nobody else to tell
+        return MISCONFIGURED
+    signal.signal(signal.SIGTERM, lambda _number, _frame: sys.exit(0))
+    waitress.serve(
+        app,
+        threads=8,
+        ident="",
+        max_request_body_size=REQUEST_BYTES,
+        clear_untrusted_proxy_headers=not settings.trusted_proxies,
+        **({"sockets": [socket.socket(fileno=int(arguments[0]))]} if arguments else {"host": settings.host, "port": settings.port}),
+    )
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
