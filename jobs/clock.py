@@ -24,7 +24,7 @@ from core.actions.claim_scans import Claimed, anything_due, claim_due, release_c
 from core.actions.heartbeats import beat
 from core.actions.notices import notices_due
 from core.actions.watches import rescope_watches
-from core.scanner.facts import LOCAL
+from core.perspective import LOCAL
 from core.store.accounts import accounts_allowed
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import open_gaps

@@ -11,7 +11,8 @@ from datetime import timedelta
 from core.actions.claim_scans import Claimed, scans_in_hand
 from core.actions.record_scan import Result, record_scans
 from core.net.guard import Network
-from core.scanner.facts import LOCAL, Target
+from core.perspective import LOCAL
+from core.scanner.facts import Target
 from core.scanner.path import Roots
 from core.scanner.scan import Outlook, scan_all
 from core.scanner.verdict import judge

@@ -13,7 +13,8 @@ from core.actions.domains import Added, add_domains
 from core.actions.policy import Actor
 from core.actions.record_scan import Recorded, Result, record_scans
 from core.net.names import Listed
-from core.scanner.facts import LOCAL, Failure, FailureKind, Observation, Scan, Stage, Target, Tls
+from core.perspective import LOCAL
+from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target, Tls
 from core.scanner.path import Roots
 from core.scanner.verdict import judge
 from core.store.accounts import Account, first_account, user_by_email

@@ -16,7 +16,7 @@ from core.actions.incidents import close_incidents
 from core.actions.policy import Actor, Permission, require
 from core.actions.write_notices import cancel_notices
 from core.net.names import Listed
-from core.scanner.facts import LOCAL
+from core.perspective import LOCAL
 from core.store.accounts import Account
 from core.store.base import new_ref
 from core.store.endpoints import Domain, ensure_endpoints, lock_schedules

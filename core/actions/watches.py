@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from audit.log import Event, append
 from core.actions.policy import Actor, Permission, require
-from core.scanner.facts import LOCAL
+from core.perspective import LOCAL
 from core.store.accounts import account_refs
 from core.store.endpoints import Endpoint, ensure_endpoints, lock_schedules
 from core.store.watches import Watch, own_watches

@@ -38,9 +38,10 @@ class Message:
 
 @dataclass(frozen=True, slots=True)
 class Delivery:
-    """What became of a message: "sent", "kept" (no server is set; it lies in the outbox folder), "failed"…
+    """What became of a message.
 
-    "failed" may be tried again, "unsure" must not be by itself, and "elsewhere" is not ours to send any more.
+    `outcome` is "sent"; "kept" (no server is set, it lies in the outbox folder); "failed" (may be tried again); "unsure" (must not be
+    tried again by itself); or "elsewhere" (not ours to send any more).
     """
 
     outcome: str

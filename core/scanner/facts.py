@@ -16,9 +16,6 @@ from typing import NewType
 Sha256 = NewType("Sha256", str)
 """A SHA-256 digest as 64 lower-case hexadecimal digits."""
 
-LOCAL = "local"
-"""The only perspective there is for now: the machine that KeyChest runs on."""
-
 
 def sha256(data: bytes) -> Sha256:
     """The digest by which a certificate is known."""

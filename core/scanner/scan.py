@@ -16,7 +16,8 @@ from typing import Final, TypeVar
 from core.net import dial
 from core.net.guard import Network, refusal
 from core.net.resolve import Resolution, open_resolver, resolve
-from core.scanner.facts import LOCAL, Failure, FailureKind, Observation, Scan, Stage, Target
+from core.perspective import LOCAL
+from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target
 from core.scanner.handshake import NO_APPLICATION_PROTOCOL, Budget, Served, shake_hands
 
 MOST_PROBES_AT_ONCE: Final = 4

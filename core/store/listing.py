@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from core.net.names import u_label
-from core.scanner.facts import LOCAL
+from core.perspective import LOCAL
 from core.store.accounts import User
 from core.store.base import Utc
 from core.store.endpoints import Schedule

@@ -8,7 +8,8 @@ from core.actions.claim_scans import Claimed, claim_due, release_claims
 from core.actions.domains import remove_watches
 from core.actions.policy import Actor
 from core.actions.record_scan import Recorded, Result, record_scans
-from core.scanner.facts import LOCAL, Failure, FailureKind, Scan, Stage
+from core.perspective import LOCAL
+from core.scanner.facts import Failure, FailureKind, Scan, Stage
 from core.scanner.path import Roots
 from core.scanner.verdict import judge
 from core.store.db import Sessions

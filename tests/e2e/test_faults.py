@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 import redis
@@ -169,12 +170,10 @@ def await_all(works: Works, prefix: str, made_before: int) -> None:
     """The oracle: N done, N recorded, N observations, N current, N in the tally, nothing in hand; and the installation is well."""
     mine = Endpoint.name.startswith(f"{prefix}-")
 
-    def count(column: sa.ColumnElement[int], table: type, *where: sa.ColumnElement[bool]) -> int:
+    def count(what: sa.ColumnElement[Any], table: Any, *where: sa.ColumnElement[bool]) -> int:
         with works.sessions.reading() as session:
-            return (
-                session.scalar(sa.select(column).select_from(table).join(Endpoint, Endpoint.id == table.endpoint_id).where(mine, *where))
-                or 0
-            )  # type: ignore[attr-defined]
+            query = sa.select(what).select_from(table).join(Endpoint, Endpoint.id == table.endpoint_id).where(mine, *where)
+            return int(session.execute(query).scalar() or 0)
 
     eventually(lambda: count(sa.func.count(), Schedule, Schedule.scans > 0) == NAMES, within_s=120)
     eventually(lambda: count(sa.func.count(), Schedule, Schedule.lease_until.is_not(None)) == 0, within_s=30)
