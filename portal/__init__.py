@@ -1,0 +1,41 @@
+"""HTTP: parse, gate, act or ask, render."""
+
+from __future__ import annotations
+
+from flask import Flask
+
+from core.render import STATIC
+from portal import frame, htmx, identity, limits, security
+from portal.parts import Parts, connect
+from portal.views import bin as bin_views
+from portal.views import certificates, domains, endpoints, errors, health, mails, overview, patterns, sign_in
+
+__all__ = ["Parts", "create_app"]
+
+_VIEWS = (
+    health.blueprint,
+    sign_in.views,
+    overview.views,
+    domains.views,
+    endpoints.views,
+    certificates.views,
+    mails.views,
+    bin_views.views,
+    patterns.views,
+)
+
+
+def create_app(parts: Parts) -> Flask:
+    """The portal as a WSGI application. It dials nothing until it is asked for a page."""
+    app = Flask("portal", static_folder=STATIC, static_url_path="/static", template_folder=None)
+    app.url_map.strict_slashes = False
+    htmx.install(app)
+    connect(app, parts)
+    security.install(app, parts)
+    identity.install(app, parts)
+    limits.install(app)
+    frame.install(app, parts)
+    errors.install(app)
+    for views in _VIEWS:
+        app.register_blueprint(views)
+    return app

@@ -1,0 +1,63 @@
+"""The gate: every route is declared with what it needs, or stands in PUBLIC with a reason. `tests/rules/test_routes.py` keeps it so.
+
+Who is not signed in is sent to the sign-in page; whose role is too small is told so; a stranger's object is not found.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from functools import wraps
+from typing import Concatenate, Final, ParamSpec, TypeVar
+
+from flask import abort
+from flask.typing import ResponseReturnValue
+
+from core.actions.policy import Actor, Permission, require
+from portal.identity import ask_to_sign_in, who
+
+_P = ParamSpec("_P")
+_T = TypeVar("_T")
+
+PUBLIC: Final[Mapping[str, str]] = {
+    "static": "style, script and pictures; the same for everybody",
+    "patterns.show": "every component with made-up content; the same for everybody",
+    "health.healthz": "monitors ask without a sign-in; it tells states and ages, never names",
+    "sign_in.show": "where people sign in",
+    "sign_in.enter": "where people sign in",
+    "sign_in.leave": "ends the sign-in that the cookie carries; a stranger has none to end",
+    "sign_in.show_setup": "the link itself is the proof: 256 random bits, once, within 24 h",
+    "sign_in.set_up": "as show_setup",
+    "sign_in.show_welcome": "as show_setup",
+    "sign_in.welcome": "as show_setup",
+}
+"""Routes without a gate, by Flask's endpoint, and why."""
+
+
+def gate(
+    permission: Permission,
+) -> Callable[[Callable[Concatenate[Actor, _P], ResponseReturnValue]], Callable[_P, ResponseReturnValue]]:
+    """Let in who may do this in the account they act in; the view gets them as its first argument, `actor`.
+
+    Put it nearest to the function. An action asks the policy again: the gate is for pages, the action for certainty.
+    """
+
+    def guard(view: Callable[Concatenate[Actor, _P], ResponseReturnValue]) -> Callable[_P, ResponseReturnValue]:
+        @wraps(view)
+        def guarded(*args: _P.args, **kwargs: _P.kwargs) -> ResponseReturnValue:
+            actor = who()
+            if actor is None:
+                return ask_to_sign_in()
+            require(actor, permission)
+            return view(actor, *args, **kwargs)
+
+        guarded.gate = permission  # type: ignore[attr-defined]  # read by tests/rules/test_routes.py
+        return guarded
+
+    return guard
+
+
+def found(thing: _T | None) -> _T:
+    """The thing, or the page that says that there is none: the same for what is a stranger's and for what never was."""
+    if thing is None:
+        abort(404)
+    return thing

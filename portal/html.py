@@ -1,0 +1,69 @@
+"""Pages and their fragments. A page and its fragment share one URL; here alone it is decided which of the two is sent."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from flask import Response, make_response, session
+from flask_wtf.csrf import generate_csrf
+
+from core.actions.policy import POLICY
+from core.render import render
+from portal.frame import frame
+from portal.htmx import fragment_wanted
+from portal.identity import who
+from portal.parts import now
+
+_MESSAGES = "messages"
+
+
+@dataclass(frozen=True, slots=True)
+class Message:
+    """Something to tell once, on the next page: a state's colour, a sentence, and a form that takes it back.
+
+    `undo`: the path to post to; `fields`: what is posted, in names and values.
+    """
+
+    state: str
+    text: str
+    undo: str = ""
+    fields: tuple[tuple[str, str], ...] = ()
+
+
+def tell(state: str, text: str, *, undo: str = "", fields: tuple[tuple[str, str], ...] = ()) -> None:
+    """Keep a message for the next page that this person sees."""
+    session[_MESSAGES] = [*session.get(_MESSAGES, []), [state, text, undo, list(fields)]]
+
+
+def _told() -> tuple[Message, ...]:
+    kept = session.pop(_MESSAGES, [])
+    return tuple(Message(state, text, undo, tuple((name, value) for name, value in fields)) for state, text, undo, fields in kept)
+
+
+def page(template: str, *, part: str = "", status: int = 200, headers: Mapping[str, str] | None = None, **values: Any) -> Response:
+    """The page, or for htmx its fragment `part` with what is to be told beside it. `now` and `csrf` are there in both.
+
+    A page without a `part` is sent whole, whoever asks. Give `tab` (overview, domains, certificates, mails, bin) to pages.
+    `partial` tells a template which of the two it is part of. `may` holds what the person's role allows, in the words of
+    `Permission`: a button that would be refused is not drawn.
+    """
+    values = {"now": now(), "csrf": generate_csrf(), "messages": _told(), "may": _may()} | values
+    if part and fragment_wanted():
+        body = render(part, partial=True, **values) + render("ui/_toasts.html", swap=True, **values)
+    else:
+        body = render(template, frame=frame(), partial=False, **({"tab": ""} | values))
+    response = make_response(body, status)
+    response.headers.update(headers or {})
+    return response
+
+
+def fragment(template: str, **values: Any) -> Response:
+    """A fragment that is nobody's page, such as what a waiting list asks for."""
+    return make_response(render(template, **({"now": now(), "csrf": generate_csrf(), "may": _may()} | values)))
+
+
+def _may() -> frozenset[str]:
+    actor = who()
+    return frozenset(permission.value for permission in POLICY.get(actor.role, ())) if actor is not None else frozenset()

@@ -1,0 +1,99 @@
+"""Who a request comes from. The cookie holds a 256-bit token, the database its SHA-256; a sign-in ends on the server."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import cast
+from urllib.parse import quote
+
+from flask import Flask, session
+from flask.typing import ResponseReturnValue
+from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
+
+from core.actions.accounts import SIGN_IN_LASTS, NewSignIn, token_sha256
+from core.actions.policy import Actor
+from core.store.accounts import SignedIn, signed_in
+from portal.htmx import go_to, page_looked_at
+from portal.parts import Parts, now, reading
+
+SIGN_IN = "/sign-in"
+_LONGEST_NEXT = 2_000
+
+
+class Visitor(UserMixin):  # type: ignore[misc]  # flask-login has no types
+    """A person who is signed in, as flask-login wants them: its "user id" is the token, so nothing else can be guessed."""
+
+    def __init__(self, token: str, person: SignedIn | None) -> None:
+        self.token = token
+        self.person = person
+
+    def get_id(self) -> str:
+        """What goes into the cookie's session."""
+        return self.token
+
+
+def install(app: Flask, parts: Parts) -> None:
+    """Cookies and flask-login."""
+    secure = parts.public_url.startswith("https://")
+    app.config.update(
+        SECRET_KEY=parts.secret_key,
+        SESSION_COOKIE_NAME="__Host-keychest" if secure else "keychest",
+        SESSION_COOKIE_SECURE=secure,
+        SESSION_COOKIE_HTTPONLY=True,
+        SESSION_COOKIE_SAMESITE="Lax",
+        SESSION_COOKIE_PATH="/",
+        SESSION_REFRESH_EACH_REQUEST=False,
+        PERMANENT_SESSION_LIFETIME=timedelta(days=SIGN_IN_LASTS.days),
+    )
+    manager = LoginManager(app)
+    manager.session_protection = None  # people change networks; the token is what counts, and it ends on the server
+    manager.user_loader(_load)
+
+
+def _load(token: str) -> Visitor | None:
+    person = signed_in(reading(), token_sha256(token), now())
+    return Visitor(token, person) if person is not None else None
+
+
+def person() -> SignedIn | None:
+    """The person who is signed in."""
+    return cast("Visitor", current_user).person if current_user.is_authenticated else None
+
+
+def who() -> Actor | None:
+    """Who acts, in the account they act in; None when nobody is signed in."""
+    found = person()
+    if found is None:
+        return None
+    return Actor(
+        user_id=found.user_id,
+        user_ref=found.user_ref,
+        account_id=found.account_id,
+        account_ref=found.account_ref,
+        role=found.role,
+    )
+
+
+def let_in(sign_in: NewSignIn) -> None:
+    """Begin a signed-in session. What the cookie held before is thrown away, so that nobody can plant a session."""
+    session.clear()
+    session.permanent = True
+    login_user(Visitor(sign_in.token, None))
+
+
+def let_out() -> None:
+    """Forget the person in the cookie. The row is ended by the action."""
+    logout_user()
+    session.clear()
+
+
+def safe_next(target: str) -> str:
+    """A path of ours to go on to, or the overview. What could lead to another host is refused."""
+    plain = target.startswith("/") and not target.startswith(("//", "/\\")) and len(target) <= _LONGEST_NEXT
+    return target if plain and target.isascii() and target.isprintable() and "\\" not in target else "/"
+
+
+def ask_to_sign_in() -> ResponseReturnValue:
+    """Send to the sign-in page, and from there back to the page that is being looked at."""
+    back = safe_next(page_looked_at())
+    return go_to(SIGN_IN if back == "/" else f"{SIGN_IN}?next={quote(back, safe='')}")

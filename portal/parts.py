@@ -1,0 +1,99 @@
+"""What the portal is made of, and the request's own session: reading for all, and `acting()` for the one commit of a request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any, Final, cast
+
+import sqlalchemy as sa
+from flask import Flask, current_app, g, request
+from flask_sqlalchemy import SQLAlchemy
+from sqlalchemy.orm import Session
+
+from core.store.base import Base
+from core.store.db import WRITING, Sessions, make_engine
+
+SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """All that the portal is handed. Fields that are named as in `config.Settings` mean the same."""
+
+    database_url: str
+    redis_url: str
+    secret_key: str
+    public_url: str
+    production: bool
+    trusted_proxies: int
+    scan_allow_accounts: tuple[str, ...]
+    mail_is_kept: bool
+    now: Callable[[], datetime]
+
+
+@dataclass(frozen=True, slots=True)
+class Wiring:
+    """What an application keeps of its parts: `sessions` for what runs beside requests, as /healthz does."""
+
+    parts: Parts
+    sessions: Sessions
+    redis_url: str
+
+
+class _Database(SQLAlchemy):
+    """Flask-SQLAlchemy over our own engines, which are set up alike in every process."""
+
+    def _make_engine(self, bind_key: str | None, options: dict[str, Any], app: Flask) -> sa.Engine:  # noqa: ARG002 - its signature
+        return make_engine(sa.make_url(options["url"]).render_as_string(hide_password=False))
+
+
+def connect(app: Flask, parts: Parts) -> None:
+    """Give the application its parts and its request-scoped session."""
+    app.config["SQLALCHEMY_DATABASE_URI"] = parts.database_url
+    database = _Database(app, model_class=Base, session_options={"expire_on_commit": False})
+    app.extensions["keychest.database"] = database
+    with app.app_context():
+        app.extensions["keychest"] = Wiring(parts, Sessions(database.engine), parts.redis_url)
+
+
+def parts() -> Parts:
+    """The parts of the application that serves this request."""
+    return cast("Wiring", current_app.extensions["keychest"]).parts
+
+
+def now() -> datetime:
+    """The time of this request: the same for all that it reads and writes."""
+    if "now" not in g:
+        g.now = parts().now()
+    return cast("datetime", g.now)
+
+
+def reading() -> Session:
+    """The request's session, for questions. What is changed in it outside `acting` is rolled back when the request ends.
+
+    An unsafe request begins as a writing one, since on SQLite a transaction that read first may not write later.
+    """
+    database: _Database = current_app.extensions["keychest.database"]
+    session = database.session()
+    if not session.in_transaction() and request.method not in SAFE_METHODS and "acted" not in g:
+        session.connection(execution_options=WRITING)
+    return session
+
+
+@contextmanager
+def acting() -> Iterator[Session]:
+    """The one transaction of a request that changes something: committed when the block ends, rolled back when it raises."""
+    if request.method in SAFE_METHODS or "acted" in g:
+        raise RuntimeError("a request acts once, and never by GET")
+    session = reading()
+    try:
+        yield session
+        session.commit()
+    except BaseException:
+        session.rollback()
+        raise
+    finally:
+        g.acted = True

@@ -1,0 +1,73 @@
+"""What keeps strangers' pages and proxies from acting in a person's name: tokens, origins, headers, sizes."""
+
+from __future__ import annotations
+
+from typing import Final
+from urllib.parse import urlsplit
+
+from flask import Flask, Response, abort, request
+from flask_wtf.csrf import CSRFProtect
+from werkzeug.middleware.proxy_fix import ProxyFix
+
+from portal.parts import SAFE_METHODS, Parts, parts
+
+MOST_BODY_BYTES: Final = 3 * 1024 * 1024
+_POLICY: Final = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
+)
+_HEADERS: Final = {
+    "Content-Security-Policy": _POLICY,
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), geolocation=(), microphone=(), payment=(), usb=()",
+    "Referrer-Policy": "same-origin",  # "no-referrer" would make browsers send `Origin: null` with our own forms
+    "X-Content-Type-Options": "nosniff",
+    "X-Frame-Options": "DENY",
+}
+_YEAR_S: Final = 31_536_000
+
+
+def install(app: Flask, given: Parts) -> None:
+    """Tokens in every unsafe request, origins compared, sizes capped, headers on every answer."""
+    app.config.update(
+        MAX_CONTENT_LENGTH=MOST_BODY_BYTES,
+        MAX_FORM_MEMORY_SIZE=MOST_BODY_BYTES,
+        MAX_FORM_PARTS=1_000,
+        WTF_CSRF_TIME_LIMIT=None,  # a token lives as long as its session: a form may lie open overnight
+        WTF_CSRF_SSL_STRICT=False,  # _refuse_foreign looks at what browsers tell of where a request comes from
+        WTF_CSRF_HEADERS=["X-CSRFToken"],
+    )
+    if given.trusted_proxies:
+        count = given.trusted_proxies
+        app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
+    app.before_request(_refuse_foreign)
+    CSRFProtect(app)
+    app.after_request(_protect)
+
+
+def _refuse_foreign() -> None:
+    """Raises 403 for an unsafe request that a browser says was begun by another site."""
+    if request.method in SAFE_METHODS:
+        return
+    site = request.headers.get("Sec-Fetch-Site")
+    if site is not None:
+        if site not in {"same-origin", "none"}:
+            abort(403, "foreign")
+        return
+    origin = request.headers.get("Origin")
+    if origin is not None and urlsplit(origin).netloc not in {request.host, urlsplit(parts().public_url).netloc}:
+        abort(403, "foreign")
+
+
+def _protect(response: Response) -> Response:
+    response.headers.update(_HEADERS)
+    if parts().public_url.startswith("https://"):
+        response.headers["Strict-Transport-Security"] = f"max-age={_YEAR_S}"
+    response.vary.add("HX-Request")
+    if request.endpoint == "static":
+        named = "v" in request.args and response.status_code in {200, 304}
+        response.headers["Cache-Control"] = f"public, max-age={_YEAR_S}, immutable" if named else "no-cache"
+    elif "Cache-Control" not in response.headers:
+        response.headers["Cache-Control"] = "no-store"
+    return response

@@ -1,0 +1,162 @@
+"""The list of watched names: add, search, sort, watch them turn, check now, stop watching."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlencode
+
+from flask import Blueprint, redirect, request
+from flask.typing import ResponseReturnValue
+
+from core.actions.domains import add_domains, remove_watches, restore_watches
+from core.actions.policy import Actor, Permission, require
+from core.actions.watches import scan_now
+from core.net.names import ListRefused, read_list
+from core.render import plural
+from core.store.accounts import accounts_allowed
+from core.store.listing import MOST_TEXT, PAGE, Wanted, counts, listing, rows_by_ref
+from portal.gate import gate
+from portal.html import fragment, page, tell
+from portal.parts import acting, now, parts, reading
+from portal.pasted import Results, results, wanted
+
+views = Blueprint("domains", __name__)
+_QUICK_ASKS = 30
+_NONE = "Nothing was selected, so nothing was changed. Tick the names first."
+_EMPTY = "There is no name in this list. Paste at least one, for example www.example.org."
+
+
+@views.get("/domains")
+@gate(Permission.READ)
+def show(actor: Actor) -> ResponseReturnValue:
+    """The list, or for htmx the part of it that changes with filters and pages."""
+    return page("domains/page.html", part="domains/_list.html", **_page_values(actor, _wanted(request.args)))
+
+
+@views.get("/domains/rows")
+@gate(Permission.READ)
+def show_rows(actor: Actor) -> ResponseReturnValue:
+    """The rows that were being checked, as they are now; settled ones are not asked for again, so asking ends by itself."""
+    account_id = require(actor, Permission.READ)
+    asked = request.args.get("n", 0, int)
+    rows = rows_by_ref(reading(), account_id, request.args.getlist("ref")[:PAGE])
+    by_state = counts(reading(), account_id)
+    return fragment(
+        "domains/_rows.html",
+        rows=rows,
+        counts=by_state,
+        total=sum(by_state.values()),
+        wanted=_wanted(request.args),
+        address=address,
+        asked=max(0, asked) + 1,
+        patience=2 if asked < _QUICK_ASKS else 10,
+    )
+
+
+@views.post("/domains")
+@gate(Permission.ADD_DOMAINS)
+def add(actor: Actor) -> ResponseReturnValue:
+    """Take on a pasted list. Answered with its results at once: sending it again changes nothing."""
+    text = request.form.get("names", "")
+    try:
+        lines = read_list(text)
+    except ListRefused as refused:
+        return _answer(actor, typed=text, error=str(refused))
+    if not lines:
+        return _answer(actor, typed=text, error=_EMPTY)
+    with acting() as session:
+        private = actor.account_id in accounts_allowed(session, parts().scan_allow_accounts)
+        added = add_domains(session, actor, listed=wanted(lines), private_ranges=private, now=now())
+    told = results(lines, added)
+    return _answer(actor, typed=told.bad_text, told=told)
+
+
+@views.post("/domains/remove")
+@gate(Permission.REMOVE_DOMAINS)
+def remove(actor: Actor) -> ResponseReturnValue:
+    """Put the selected names into the bin, and offer to take it back."""
+    refs = request.form.getlist("ref")[:PAGE]
+    with acting() as session:
+        removed = remove_watches(session, actor, refs=refs, now=now())
+    if removed:
+        fields = tuple(("ref", ref) for ref in refs)
+        tell("ok", f"{plural(removed, 'name')} moved to the bin, kept there for 30 days.", undo="/domains/restore", fields=fields)
+    else:
+        tell("info", _NONE)
+    return _back()
+
+
+@views.post("/domains/restore")
+@gate(Permission.RESTORE_DOMAINS)
+def restore(actor: Actor) -> ResponseReturnValue:
+    """Take back a removal."""
+    with acting() as session:
+        restored = restore_watches(session, actor, refs=request.form.getlist("ref")[:PAGE], now=now())
+    tell("ok" if restored else "info", f"{plural(restored, 'name')} brought back, and scanned again.")
+    return _back()
+
+
+@views.post("/domains/check")
+@gate(Permission.SCAN_NOW)
+def check(actor: Actor) -> ResponseReturnValue:
+    """Ask for a scan of the selected names now."""
+    refs = request.form.getlist("ref")[:PAGE]
+    with acting() as session:
+        asked = [scan_now(session, actor, ref=ref, now=now()) for ref in refs]
+    outcomes = Counter(one.outcome for one in asked if one is not None)
+    sentences = [
+        (outcomes["asked"], f"A scan of {plural(outcomes['asked'], 'name')} was asked for."),
+        (outcomes["running"], f"{plural(outcomes['running'], 'is', 'are')} being checked already."),
+        (outcomes["too_soon"], f"{plural(outcomes['too_soon'], 'was', 'were')} scanned a moment ago."),
+    ]
+    tell("info", " ".join(text for count, text in sentences if count) or _NONE)
+    return _back()
+
+
+def address(wanted: Wanted, **changed: str) -> str:
+    """The address of the list with these wishes; what is not changed is kept, but for the place in the list."""
+    given = {"q": wanted.text, "state": wanted.state, "sort": wanted.sort if wanted.sort != "worst" else ""} | changed
+    query = urlencode({name: value for name, value in given.items() if value})
+    return f"/domains?{query}" if query else "/domains"
+
+
+def _wanted(asked: Mapping[str, str]) -> Wanted:
+    return Wanted(
+        text=asked.get("q", "").strip()[:MOST_TEXT],
+        state=asked.get("state", ""),
+        sort=asked.get("sort", "worst"),
+        after=asked.get("after", ""),
+        before=asked.get("before", ""),
+    )
+
+
+def _back() -> ResponseReturnValue:
+    """To the list as it was: htmx follows and gets the fragment of the same address."""
+    asked = _wanted(request.form)
+    return redirect(address(asked, after=asked.after, before=asked.before), 303)
+
+
+def _page_values(actor: Actor, asked: Wanted, *, typed: str = "", error: str = "", told: Results | None = None) -> dict[str, Any]:
+    account_id = require(actor, Permission.READ)
+    by_state = counts(reading(), account_id)
+    return {
+        "tab": "domains",
+        "wanted": asked,
+        "listing": listing(reading(), account_id, asked),
+        "counts": by_state,
+        "total": sum(by_state.values()),
+        "address": address,
+        "typed": typed,
+        "error": error,
+        "told": told,
+        "asked": 0,
+        "patience": 2,
+    }
+
+
+def _answer(actor: Actor, *, typed: str, error: str = "", told: Results | None = None) -> ResponseReturnValue:
+    status = 200 if told is not None and told.all_taken else 422
+    values = _page_values(actor, Wanted(), typed=typed, error=error, told=told)
+    return page("domains/page.html", part="domains/_domains.html", status=status, **values)

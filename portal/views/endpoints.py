@@ -1,0 +1,86 @@
+"""One endpoint: how it stands, what every address serves, what is wrong with it, and what changed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from flask import Blueprint, redirect, request
+from flask.typing import ResponseReturnValue
+
+from core.actions.policy import Actor, Permission, allows, require
+from core.actions.watches import scan_now
+from core.scanner.certificate import known_certificate
+from core.scanner.checks import CHECKS
+from core.store.standing import Found, Standing, ders, found_now, history, seen_now, standing
+from portal import charts, drawn
+from portal.cursors import place_after, read_place
+from portal.gate import found, gate
+from portal.html import page, tell
+from portal.parts import acting, now, reading
+
+views = Blueprint("endpoints", __name__, url_prefix="/endpoints")
+_CHANGES = 12
+_OUTCOMES = {"asked": "live", "running": "live", "too_soon": "soon"}
+
+
+@views.get("/<ref>")
+@gate(Permission.READ)
+def show(actor: Actor, ref: str) -> ResponseReturnValue:
+    """The page; its fragment is all of it below the way here, and asks for itself again while a scan is pending."""
+    watched = found(standing(reading(), require(actor, Permission.READ), ref))
+    shown = _standing(watched) | _history(watched, request.args.get("before", ""))
+    shown |= {"may_scan": allows(actor.role, Permission.SCAN_NOW), "may_remove": allows(actor.role, Permission.REMOVE_DOMAINS)}
+    return page("endpoints/show.html", part="endpoints/_standing.html", tab="domains", watched=watched, **shown)
+
+
+@views.post("/<ref>/scan")
+@gate(Permission.SCAN_NOW)
+def scan(actor: Actor, ref: str) -> ResponseReturnValue:
+    """Ask for a scan, and back to the page, which then waits for it."""
+    with acting() as session:
+        asked = scan_now(session, actor, ref=ref, now=now())
+    answer = found(asked)
+    tell(_OUTCOMES[answer.outcome], answer.message)
+    return redirect(f"/endpoints/{ref}", 303)
+
+
+def _standing(watched: Standing) -> dict[str, Any]:
+    session = reading()
+    seen, findings = seen_now(session, watched), found_now(session, watched)
+    letters = drawn.letters(seen)
+    wanted = {digest for each in seen if not each.gone for digest in (*each.chain, *each.path)}
+    known = {digest: known_certificate(der) for digest, der in ders(session, sorted(wanted)).items()}
+    leading = drawn.first_to_end(letters.values())
+    life = charts.life(leading.not_before, leading.not_after, now()) if leading and leading.not_before and leading.not_after else ""
+    return {
+        "letters": letters,
+        "rows": drawn.address_rows(seen, findings),
+        "gone": [each for each in seen if each.gone],
+        "perspectives": sorted({each.perspective for each in seen}),
+        "findings": drawn.grouped(findings),
+        "tally": _tally(findings),
+        "passed": _passed(findings) if any(look.judged_at for look in watched.looks) and letters else None,
+        "chains": drawn.chains(seen, known, letters),
+        "leading": leading,
+        "life": life,
+        "marks": drawn.MARKS,
+    }
+
+
+def _tally(findings: tuple[Found, ...]) -> dict[str, int]:
+    """How many different findings there are of each status."""
+    kinds = {(finding.check, finding.certificate, finding.message): finding.status for finding in findings}
+    return {status: sum(1 for each in kinds.values() if each == status) for status in drawn.MARKS}
+
+
+def _passed(findings: tuple[Found, ...]) -> int:
+    """How many rules found nothing."""
+    return len({check.ID for check in CHECKS} - {finding.check for finding in findings})
+
+
+def _history(watched: Standing, before: str) -> dict[str, Any]:
+    until, skip = read_place(before)
+    changes = history(reading(), watched, until=until, skip=skip, most=_CHANGES + 1)
+    shown = changes[:_CHANGES]
+    older = place_after([change.at for change in shown], until, skip) if len(changes) > _CHANGES else ""
+    return {"changes": drawn.together(shown), "older": older, "is_older": until is not None}

@@ -1,0 +1,131 @@
+"""When something is refused or fails: a page, or for htmx a notice, that says what happened, what was kept, and what to do."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from typing import Any, Final, cast
+
+from flask import Flask, Response, current_app, request
+from flask_wtf.csrf import CSRFError
+from sqlalchemy.exc import DBAPIError, OperationalError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, TooManyRequests
+
+from core.actions.policy import NotAllowed
+from core.render import render
+from portal.htmx import fragment_wanted, into_notices
+
+_log = logging.getLogger("keychest.portal")
+
+
+@dataclass(frozen=True, slots=True)
+class Problem:
+    """What a person is told: `what` happened, what was `kept`, what `to_do`."""
+
+    status: int
+    what: str
+    kept: str
+    to_do: str
+
+
+_NOTHING: Final = "Nothing was changed."
+PROBLEMS: Final = (
+    Problem(400, "This request could not be read", _NOTHING, "Go back, reload the page, and try again."),
+    Problem(403, "This is not allowed", _NOTHING, "Ask an owner of the account for a role that includes it."),
+    Problem(
+        404,
+        "There is nothing here",
+        "",
+        "The address may be misspelt, or what was here was removed. What was removed lies in the bin for 30 days.",
+    ),
+    Problem(405, "This address is not used that way", _NOTHING, "Go to the overview and take the way from there."),
+    Problem(
+        413,
+        "This is more than KeyChest reads at once",
+        "Nothing was added.",
+        "A list may have 10,000 lines and 2 MB. Paste it in parts.",
+    ),
+    Problem(422, "This could not be used", _NOTHING, "Go back and correct what was typed."),
+    Problem(429, "That was tried too often", _NOTHING, "Wait a minute, then try again. You are not locked out."),
+    Problem(
+        500,
+        "KeyChest made a mistake",
+        "What was being done was taken back as a whole.",
+        "Try again. If it happens again, tell the operator when it was: it is in the log.",
+    ),
+    Problem(
+        503,
+        "The database does not answer",
+        "What was saved before is safe; what was just sent was not saved.",
+        "Try again in a moment. KeyChest goes on by itself as soon as the database is back.",
+    ),
+)
+_BY_STATUS: Final = {problem.status: problem for problem in PROBLEMS}
+_FOREIGN: Final = Problem(
+    403,
+    "This form came from another place or another session",
+    _NOTHING,
+    "Go back, reload the page, and send it again. If you did not send anything, another page tried to in your name.",
+)
+
+
+def install(app: Flask) -> None:
+    """Answer every error in words."""
+    app.register_error_handler(HTTPException, _http)
+    app.register_error_handler(CSRFError, _foreign)
+    app.register_error_handler(NotAllowed, _not_allowed)
+    app.register_error_handler(OperationalError, _database_away)
+    app.register_error_handler(PoolTimeout, _database_away)
+    app.register_error_handler(DBAPIError, _database_error)
+
+
+def _http(error: Exception) -> Response:
+    raised = cast("HTTPException", error)
+    status = raised.code or 500
+    if status == 403 and raised.description == "foreign":  # noqa: PLR2004 - see portal.security
+        return _answer(_FOREIGN)
+    if raised.response is not None and status < 400:  # noqa: PLR2004 - the router's own redirects
+        return cast("Response", raised.get_response())
+    answer = _answer(_BY_STATUS.get(status) or _BY_STATUS[500 if status >= 500 else 400], status)  # noqa: PLR2004
+    if isinstance(raised, MethodNotAllowed) and raised.valid_methods:
+        answer.headers["Allow"] = ", ".join(sorted(raised.valid_methods))
+    if isinstance(raised, TooManyRequests):
+        answer.headers["Retry-After"] = "60"
+    if isinstance(raised, RequestEntityTooLarge):
+        answer.headers["Connection"] = "close"
+    return answer
+
+
+def _foreign(error: Exception) -> Response:  # noqa: ARG001 - Flask's signature
+    return _answer(_FOREIGN)
+
+
+def _not_allowed(error: Exception) -> Response:
+    return _answer(Problem(403, _BY_STATUS[403].what, str(error), ""))
+
+
+def _database_away(error: Exception) -> Response:
+    _log.error("the database does not answer: %s", type(error).__name__)
+    answer = _answer(_BY_STATUS[503])
+    answer.headers["Retry-After"] = "5"
+    return answer
+
+
+def _database_error(error: Exception) -> Response:
+    if cast("DBAPIError", error).connection_invalidated:
+        return _database_away(error)
+    _log.error("a statement failed at %s", request.path, exc_info=error)
+    return _answer(_BY_STATUS[500])
+
+
+def _answer(problem: Problem, status: int = 0) -> Response:
+    """The page must come even when the database is away: it is rendered without the frame's questions."""
+    if fragment_wanted():
+        body = render("errors/_notice.html", problem=problem)
+        return into_notices(_response(body, status or problem.status))
+    return _response(render("errors/page.html", problem=problem, again=request.method == "GET"), status or problem.status)
+
+
+def _response(body: str, status: int) -> Response:
+    return cast("Any", current_app).response_class(body, status=status)  # type: ignore[no-any-return]

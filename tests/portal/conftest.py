@@ -1,0 +1,135 @@
+"""A whole portal over a real SQLite file, with people of every role."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+from flask import Flask
+from flask.testing import FlaskClient
+from sqlalchemy.orm import Session
+from werkzeug.test import TestResponse
+
+from core.actions.accounts import accept_welcome, create_user
+from core.actions.policy import Actor
+from core.store.accounts import LoginSession, Membership, User, user_by_email
+from core.store.base import new_ref
+from core.store.db import Sessions
+from portal import Parts, create_app
+from tests.make import NOW, TERMINAL, make_watches
+
+PASSWORD = "correct horse battery"
+PEOPLE = {"owner": "mira@example.org", "stranger": "eve@elsewhere.example", "manager": "max@example.org", "viewer": "vera@example.org"}
+
+
+@dataclass
+class Site:
+    """A portal, its database, and clients who act as somebody."""
+
+    app: Flask
+    sessions: Sessions
+    actors: dict[str, Actor]
+    tokens: dict[str, str]
+
+    def client(self, role: str = "nobody") -> FlaskClient:
+        client = self.app.test_client()
+        if role != "nobody":
+            with client.session_transaction() as session:
+                session["_user_id"] = self.tokens[role]
+        return client
+
+    def add(self, *names: str, role: str = "owner", now: datetime = NOW) -> list[str]:
+        with self.sessions.writing() as session:
+            return [added.ref for added in make_watches(session, self.actors[role], *names, now=now)]
+
+
+def token_of(client: FlaskClient, path: str = "/sign-in") -> str:
+    """The token that a page carries for its forms."""
+    client.get(path)
+    with client.session_transaction() as session:
+        kept = "csrf_token" in session
+    page = client.get(path, follow_redirects=True).text
+    found = re.search(r'name="csrf-token" content="([^"]+)"', page)
+    assert kept
+    assert found is not None
+    return found[1]
+
+
+def post(client: FlaskClient, path: str, data: dict[str, str | list[str]] | None = None, **headers: str) -> TestResponse:
+    """A form as a browser posts it, token included."""
+    names = {name.replace("_", "-"): value for name, value in headers.items()}
+    return client.post(path, data={"csrf_token": token_of(client, "/ui")} | (data or {}), headers=names)
+
+
+def _join(session: Session, actors: dict[str, Actor], tokens: dict[str, str], role: str) -> None:
+    email = PEOPLE[role]
+    link = create_user(session, TERMINAL, email=email, operator=False, now=NOW)
+    tokens[role] = accept_welcome(session, token=link, password=PASSWORD, now=NOW).token
+    user = session.scalars(sa.select(User).where(User.email == email)).one()
+    membership = session.scalars(sa.select(Membership).where(Membership.user_id == user.id)).one()
+    if role in {"manager", "viewer"}:  # they join the owner's account
+        membership.account_id, membership.role = actors["owner"].account_id or 0, role
+        sign_in = session.scalars(sa.select(LoginSession).where(LoginSession.user_id == user.id)).one()
+        sign_in.account_id = membership.account_id
+        ref = actors["owner"].account_ref
+    else:
+        ref = account_ref(session, email)
+    actors[role] = Actor(user.id, user.ref, membership.account_id, ref, membership.role)
+
+
+def account_ref(session: Session, email: str) -> str:
+    from core.store.accounts import Account, first_account
+
+    user = user_by_email(session, email)
+    assert user is not None
+    account = session.get(Account, first_account(session, user.id))
+    assert account is not None
+    return account.ref
+
+
+@pytest.fixture
+def parts(sqlite_url: str) -> Parts:
+    return Parts(
+        database_url=sqlite_url,
+        redis_url="unix:///nowhere/broker.sock",
+        secret_key=new_ref() * 2,
+        public_url="http://localhost",
+        production=False,
+        trusted_proxies=0,
+        scan_allow_accounts=(),
+        mail_is_kept=False,
+        now=lambda: NOW + timedelta(minutes=1),
+    )
+
+
+MakeSite = Callable[..., Site]
+
+
+@pytest.fixture
+def make_site(parts: Parts) -> Iterator[MakeSite]:
+    made: list[Sessions] = []
+
+    def make(**changed: object) -> Site:
+        app = create_app(replace(parts, **changed))  # type: ignore[arg-type]  # fields by name
+        sessions: Sessions = app.extensions["keychest"].sessions
+        made.append(sessions)
+        actors: dict[str, Actor] = {}
+        tokens: dict[str, str] = {}
+        with sessions.writing() as session:
+            if session.scalar(sa.select(sa.func.count(User.id))) == 0:
+                for role in PEOPLE:
+                    _join(session, actors, tokens, role)
+        return Site(app, sessions, actors, tokens)
+
+    yield make
+    for sessions in made:
+        sessions.engine.dispose()
+
+
+@pytest.fixture
+def site(make_site: MakeSite) -> Site:
+    return make_site()

@@ -1,0 +1,179 @@
+"""The portal in a real browser: what needs script works, what must not need it works without, and nothing breaks the policy."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import threading
+from collections.abc import Iterator
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+import waitress.server  # type: ignore[import-untyped]  # it has no types
+from playwright.sync_api import Browser, Page, expect, sync_playwright
+
+from core.scanner.path import Roots
+from core.store.endpoints import Schedule
+from tests.make import NOW, make_scan, run_scans
+from tests.pki import make_chain
+from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site
+
+pytestmark = pytest.mark.slow
+FLAGS = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    with sync_playwright() as playwright:
+        root = ["--no-sandbox"] if os.geteuid() == 0 else []
+        running = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *root])
+        yield running
+        running.close()
+
+
+@pytest.fixture
+def served(make_site: MakeSite) -> Iterator[tuple[Site, str]]:
+    site = make_site()
+    server = waitress.server.create_server(site.app, host="127.0.0.1", port=0, threads=4)
+    thread = threading.Thread(target=server.run, daemon=True)
+    thread.start()
+    yield site, f"http://localhost:{server.effective_port}"
+    server.task_dispatcher.shutdown()
+    server.close()
+    thread.join(10)
+
+
+@pytest.fixture
+def page(browser: Browser, served: tuple[Site, str]) -> Iterator[Page]:
+    context = browser.new_context()
+    yield context.new_page()
+    context.close()
+    assert served
+
+
+def _sign_in(page: Page, url: str, path: str = "/domains") -> list[str]:
+    complaints: list[str] = []
+    page.on("console", lambda message: complaints.append(message.text) if "Content Security Policy" in message.text else None)
+    page.on("pageerror", lambda error: complaints.append(str(error)))
+    page.goto(f"{url}{path}")
+    page.fill("#email", PEOPLE["owner"])
+    page.fill("#password", PASSWORD)
+    page.click("main form button")
+    page.wait_for_url(f"**{path}")
+    return complaints
+
+
+def _scan(site: Site) -> None:
+    later = NOW + timedelta(minutes=2)
+    chain = make_chain(["a.example"], now=NOW)
+    with site.sessions.writing() as session:
+        session.execute(sa.update(Schedule).values(next_scan_at=later))
+        roots = Roots.of([chain.root.certificate])
+        run_scans(session, lambda _: make_scan("a.example", {"192.0.2.1": chain.ders}, at=later), roots=roots, now=later)
+
+
+def test_names_are_added_turn_and_go_without_a_reload(page: Page, served: tuple[Site, str]) -> None:
+    site, url = served
+    complaints = _sign_in(page, url)
+    page.evaluate("window.neverReloaded = true")
+    page.fill("#names", "a.example\nbad name")
+    page.click("text=Add names >> nth=-1")
+    expect(page.locator(".results")).to_contain_text("1 added, 1\u00a0line needs a correction.")
+    expect(page.locator("#names")).to_have_value("bad name")
+    expect(page.locator("tr[aria-busy]")).to_have_count(1)
+    expect(page.locator("#count-domains")).to_have_text("1")
+    _scan(site)
+    expect(page.locator("tbody .st")).to_have_text("Well", timeout=10_000)
+    expect(page.locator("#pending")).not_to_have_attribute("hx-get", "/domains/rows")
+    expect(page.locator(".chip.ok .n")).to_have_text("1")
+    page.check("tbody input[type=checkbox]")
+    expect(page.locator(".selbar")).to_be_visible()
+    page.click("text=Stop watching")
+    expect(page.locator(".toast")).to_contain_text("1\u00a0name moved to the bin")
+    expect(page.locator("#list")).to_contain_text("No names yet")
+    assert page.evaluate("window.neverReloaded") is True
+    page.click("text=Undo")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    assert complaints == []
+
+
+def test_typing_into_the_filter_loses_neither_letters_nor_the_place(browser: Browser, served: tuple[Site, str]) -> None:
+    site, url = served
+    site.add(*(f"host{n}.example" for n in range(60)), "b\u00fccher.example".encode("idna").decode())
+    page = browser.new_page()
+    complaints = _sign_in(page, url)
+    page.click("#q")
+    page.keyboard.type("host1", delay=150)
+    expect(page.locator("tbody tr")).to_have_count(11)
+    assert page.input_value("#q") == "host1"
+    assert page.evaluate("document.activeElement.id") == "q"
+    assert "q=host1" in page.url
+    page.click(".chip.ok")
+    expect(page.locator(".empty")).to_contain_text("matches “host1”")
+    page.go_back()
+    expect(page.locator("tbody tr")).to_have_count(11)
+    page.fill("#q", "")
+    expect(page.locator("tbody tr")).to_have_count(50)
+    page.click("text=Next")
+    expect(page.locator("tbody tr")).to_have_count(11)
+    page.click("text=Previous")
+    expect(page.locator("tbody tr")).to_have_count(50)
+    assert complaints == []
+
+
+def test_without_javascript_everything_can_be_done(browser: Browser, served: tuple[Site, str]) -> None:
+    site, url = served
+    page = browser.new_context(java_script_enabled=False).new_page()
+    _sign_in(page, url)
+    page.fill("#names", "a.example\nbad name")
+    page.click("form[action='/domains'] button.primary")
+    expect(page.locator(".results")).to_contain_text("1 added")
+    _scan(site)
+    page.click("#pending a")
+    expect(page.locator("tbody .st")).to_have_text("Well")
+    page.fill("#q", "nothing")
+    page.click("form.filters button")
+    expect(page.locator(".empty")).to_contain_text("No name matches")
+    page.click(".empty a")
+    page.check("tbody input[type=checkbox]")
+    page.click("text=Stop watching")
+    page.click("text=Undo")
+    expect(page.locator("tbody tr")).to_have_count(1)
+    page.context.close()
+
+
+def test_when_nobody_answers_the_page_says_so_and_keeps_what_was_typed(page: Page, served: tuple[Site, str]) -> None:
+    _, url = served
+    _sign_in(page, url)
+    page.fill("#names", "a.example")
+    page.route("**/domains", lambda route: route.abort())
+    page.click("text=Add names >> nth=-1")
+    expect(page.locator("#notices")).to_contain_text("KeyChest did not answer")
+    assert page.input_value("#names") == "a.example"
+    page.unroute("**/domains")
+    page.click("text=Add names >> nth=-1")
+    expect(page.locator(".results")).to_contain_text("1 added")
+    expect(page.locator("#notices .banner")).to_have_count(0)
+
+
+@pytest.mark.parametrize("path", ["/domains", "/bin", "/", "/ui"])
+def test_a_phone_shows_it_whole_with_the_current_tab(browser: Browser, served: tuple[Site, str], path: str) -> None:
+    site, url = served
+    site.add(".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61]), "xn--pypal-4ve.example", f"{'very-' * 11}long.shop.example")
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    complaints = _sign_in(page, url)
+    page.goto(f"{url}{path}")
+    assert page.evaluate("document.documentElement.scrollWidth") == 360
+    tab: Any = page.locator(".tabs:not(.in-page) [aria-current]")
+    if tab.count():
+        box = tab.bounding_box()
+        assert box["x"] >= 0
+        assert box["x"] + box["width"] <= 360
+    assert complaints == []
+    context.close()

@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from core.store.endpoints import Schedule
+from core.store.observations import Finding
+from core.store.watches import Watch
+from tests.make import NOW, REFUSED
+from tests.pki import make_chain
+from tests.portal.conftest import Site, post
+from tests.scenes import Served, roots_of, scan_all
+
+DAY = timedelta(days=1)
+HTMX = {"HX-Request": "true"}
+
+
+def _served(site: Site, name: str = "shop.example") -> str:
+    (ref,) = site.add(name)
+    cn = name if len(name) <= 64 else None  # RFC 5280 appendix A.1, ub-common-name
+    new, old = make_chain([name], cn=cn), make_chain([name], cn=cn, not_before=NOW - 85 * DAY, not_after=NOW + 5 * DAY)
+    seen: dict[str, Served] = {name: {"192.0.2.1": new.ders, "192.0.2.2": new.ders, "2001:db8::4": old.ders, "192.0.2.9": REFUSED}}
+    scan_all(site.sessions, seen, roots_of(new, old), NOW + timedelta(seconds=10))
+    return ref
+
+
+@pytest.mark.parametrize("role", ["owner", "manager", "viewer"])
+def test_members_see_how_it_stands(site: Site, role: str) -> None:
+    ref = _served(site)
+    page = site.client(role).get(f"/endpoints/{ref}")
+    assert page.status_code == 200
+    told = (
+        "This certificate ends on 28 Nov 2026", "192.0.2.1", "2001:<wbr>db8:<wbr>:<wbr>4", REFUSED.message, "X25519MLKEM768", "TLS 1.3",
+        "Root, not served, trusted", "Test Root", "passed", "Lifetime of B", "Certificate A at 2\u00a0addresses", "CERT-EXPIRING",
+    )  # fmt: skip
+    for words in told:
+        assert words in page.text, words
+    assert ("/scan" in page.text, "/domains/remove" in page.text) == ((role != "viewer"),) * 2
+
+
+@pytest.mark.parametrize("role", ["stranger", "nobody"])
+def test_others_do_not(site: Site, role: str) -> None:
+    ref = _served(site)
+    client = site.client(role)
+    page, absent = client.get(f"/endpoints/{ref}"), client.get("/endpoints/aaaaaaaaaaaaaaaa")
+    assert (page.status_code, absent.status_code) == ((404, 404) if role == "stranger" else (303, 303))
+    assert page.text.replace(ref, "") == absent.text.replace("aaaaaaaaaaaaaaaa", "")
+    assert "shop.example" not in page.text
+
+
+def test_the_worst_finding_comes_first_with_its_fix(site: Site) -> None:
+    page = site.client("owner").get(f"/endpoints/{_served(site)}").text
+    findings = page[page.index("h-findings") :]
+    assert findings.index("mark bad") < findings.index("mark soon")
+    assert re.search(r"<details class=\"disc\" open><summary>Fix</summary>", findings)
+
+
+def test_letters_go_by_how_many_addresses_serve_a_certificate(site: Site) -> None:
+    page = site.client("owner").get(f"/endpoints/{_served(site)}").text
+    table = page[page.index("h-addresses") : page.index("</table>")]
+    assert table.count('class="cell fa"') == 2
+    assert table.count('class="cell fb"') == 1
+    assert table.count('class="cell fn"') == 1
+
+
+def test_it_asks_for_itself_while_a_scan_is_pending_and_no_longer_after(site: Site) -> None:
+    (ref,) = site.add("shop.example")
+    client = site.client("viewer")
+    first = client.get(f"/endpoints/{ref}", headers=HTMX).text
+    assert f'hx-get="/endpoints/{ref}"' in first
+    assert "The first scan is under way." in first
+    assert "<html" not in first
+    assert "Vary" in client.get(f"/endpoints/{ref}").headers
+    chain = make_chain(["shop.example"])
+    scan_all(site.sessions, {"shop.example": {"192.0.2.1": chain.ders}}, roots_of(chain), NOW + timedelta(seconds=10))
+    settled = client.get(f"/endpoints/{ref}", headers=HTMX).text
+    assert "hx-get" not in settled
+    assert "Well until" in settled
+    assert 'id="standing"' in settled
+
+
+def test_scan_now_is_asked_for_once_and_not_too_soon(site: Site) -> None:
+    ref = _served(site)
+    owner = site.client("owner")
+    with site.sessions.writing() as session:
+        session.execute(sa.update(Schedule).values(last_scanned_at=NOW - timedelta(hours=1), requested_at=NOW - timedelta(hours=2)))
+    answer = post(owner, f"/endpoints/{ref}/scan")
+    assert (answer.status_code, answer.headers["Location"]) == (303, f"/endpoints/{ref}")
+    page = owner.get(f"/endpoints/{ref}").text
+    assert "A scan was asked for." in page
+    assert "Scanning" in page
+    post(owner, f"/endpoints/{ref}/scan")
+    assert "A scan is under way." in owner.get(f"/endpoints/{ref}").text
+    with site.sessions.writing() as session:
+        session.execute(sa.update(Schedule).values(last_scanned_at=NOW + timedelta(seconds=50), requested_at=NOW))
+    post(owner, f"/endpoints/{ref}/scan")
+    page = owner.get(f"/endpoints/{ref}").text
+    assert "less than 30 seconds ago" in page
+    assert "Scanning" not in page
+
+
+@pytest.mark.parametrize(("role", "status"), [("manager", 303), ("viewer", 403), ("stranger", 404), ("nobody", 303)])
+def test_who_may_ask_for_a_scan(site: Site, role: str, status: int) -> None:
+    ref = _served(site)
+    with site.sessions.writing() as session:
+        session.execute(sa.update(Schedule).values(last_scanned_at=NOW - timedelta(hours=1), requested_at=None))
+    assert post(site.client(role), f"/endpoints/{ref}/scan").status_code == status
+    with site.sessions.reading() as session:
+        asked = session.scalars(sa.select(Schedule.requested_at)).one()
+    assert (asked is not None) == (role == "manager")
+
+
+def test_a_scan_is_not_asked_for_without_a_token_or_by_get(site: Site) -> None:
+    ref = _served(site)
+    owner = site.client("owner")
+    assert owner.post(f"/endpoints/{ref}/scan").status_code in {400, 403}
+    assert owner.get(f"/endpoints/{ref}/scan").status_code == 405
+
+
+def test_history_goes_back_to_the_beginning_page_by_page(site: Site) -> None:
+    (ref,) = site.add("shop.example")
+    chains = [make_chain(["shop.example"]) for _ in range(20)]
+    for minute, chain in enumerate(chains, 1):
+        scan_all(site.sessions, {"shop.example": {"192.0.2.1": chain.ders}}, roots_of(*chains), NOW + timedelta(minutes=minute))
+    client = site.client("viewer")
+    path, seen = f"/endpoints/{ref}", []
+    for _ in range(3):
+        page = client.get(path).text
+        lines = page[page.index('id="history"') :]
+        seen += re.findall(r'href="/certificates/([0-9a-f]{64})"', lines)
+        older = re.search(r'href="(/endpoints/[^"]+)#history">Older', lines)
+        if older is None:
+            assert "The watch began" in lines
+            break
+        path = older[1].replace("&amp;", "&")
+    assert seen == [chain.leaf.sha256 for chain in reversed(chains)]
+    assert client.get(f"/endpoints/{ref}?before=nonsense").status_code == 200
+
+
+def test_another_account_sees_nothing_from_before_its_watch_began(site: Site) -> None:
+    ref = _served(site)
+    with site.sessions.writing() as session:
+        session.execute(sa.update(Finding).values(message="canary of the owner's time"))
+        session.execute(sa.update(Watch).where(Watch.ref == ref).values(sentence="canary of the owner's time"))
+    (theirs,) = site.add("shop.example", role="stranger", now=NOW + timedelta(seconds=30))
+    page = site.client("stranger").get(f"/endpoints/{theirs}").text
+    for canary in ("canary", "192.0.2.1", "2001:", "/certificates/", "CERT-", "14 Oct"):
+        assert canary not in page, canary
+
+
+def test_a_name_of_253_characters_is_whole_on_its_own_page(site: Site) -> None:
+    name = ".".join(["a" * 61] * 4 + ["b" * 5])
+    assert len(name) == 253
+    page = site.client("owner").get(f"/endpoints/{_served(site, name)}")
+    assert page.status_code == 200
+    assert name.replace(".", ".<wbr>") in page.text
+
+
+def test_naughty_strings_stay_text(site: Site, shared: Path) -> None:
+    ref = _served(site)
+    strings = [text for text in json.loads((shared / "vectors/text/blns.json").read_text()) if text.strip()]
+    client = site.client("owner")
+    for start in range(0, len(strings), 60):
+        words = " ".join(strings[start : start + 60]).replace("\x00", "\\0")
+        with site.sessions.writing() as session:
+            session.execute(sa.update(Finding).values(message=words, cause=words, fix=words))
+            session.execute(sa.update(Watch).values(sentence=words))
+        page = client.get(f"/endpoints/{ref}")
+        assert page.status_code == 200
+        assert_only_our_markup(page.text)
+
+
+TAG = re.compile(r"<\s*/?\s*([a-zA-Z!][\w:-]*)([^>]*)>")
+OURS = {
+    "!doctype", "a", "b", "bdi", "body", "br", "button", "caption", "code", "dd", "details", "div", "dl", "dt", "footer",
+    "form", "h1", "h2", "h3", "head", "header", "hr", "html", "input", "label", "li", "line", "link", "main", "meta", "nav",
+    "noscript", "ol", "p", "pre", "rect", "script", "section", "span", "summary", "svg", "table", "tbody", "td", "template",
+    "text", "th", "thead", "time", "title", "tr", "ul", "use", "wbr",
+}  # fmt: skip
+
+
+def assert_only_our_markup(page: str) -> None:
+    """No element, handler or character that we did not write."""
+    for tag, rest in TAG.findall(page):
+        assert tag.lower() in OURS, tag
+        assert not re.search(r"\son\w+\s*=|javascript:", re.sub(r'"[^"]*"', '""', rest), re.IGNORECASE), rest
+    assert page.count("<script") == page.count("<script defer src=") == 2 * page.count("<html")
+    assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00-\x08\x0b\x0c\x0e-\x1f]", page)

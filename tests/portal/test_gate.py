@@ -1,0 +1,121 @@
+"""Every route with everybody: owner, manager and viewer of an account, the owner of another account, and nobody."""
+
+from __future__ import annotations
+
+import pytest
+import sqlalchemy as sa
+
+from core.actions.policy import Actor, Permission
+from core.scanner.path import Roots
+from core.store.observations import Certificate
+from core.store.watches import Watch
+from portal.gate import gate
+from tests.make import NOW, make_scan, run_scans
+from tests.pki import make_chain
+from tests.portal.conftest import Site, post
+
+WHO = ("owner", "manager", "viewer", "stranger", "nobody")
+READ = (200, 200, 200, 200, 303)
+OWN = (200, 200, 200, 404, 303)
+ACT = (303, 303, 403, 303, 303)
+# By method and rule: what each of WHO is answered. {ref} is the owner's watch, {digest} a certificate that it serves.
+MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
+    ("GET", "/"): READ,
+    ("GET", "/domains"): READ,
+    ("GET", "/domains/rows"): READ,
+    ("POST", "/domains"): (200, 200, 403, 200, 303),
+    ("POST", "/domains/remove"): ACT,
+    ("POST", "/domains/restore"): ACT,
+    ("POST", "/domains/check"): ACT,
+    ("GET", "/bin"): READ,
+    ("POST", "/bin/restore"): ACT,
+    ("GET", "/endpoints/<ref>"): OWN,
+    ("POST", "/endpoints/<ref>/scan"): (303, 303, 403, 404, 303),
+    ("GET", "/certificates/"): READ,
+    ("GET", "/certificates/<string(length=64):digest>"): OWN,
+    ("GET", "/certificates/<string(length=64):digest>.<any(pem, der, txt):kind>"): OWN,
+    ("GET", "/certificates/<string(length=64):digest>-chain.pem"): OWN,
+    ("GET", "/mails/"): READ,
+    ("GET", "/ui"): (200,) * 5,
+    ("GET", "/healthz"): (503,) * 5,  # nothing beats in this test
+    ("GET", "/static/<path:filename>"): (200,) * 5,
+    ("GET", "/sign-in"): (303, 303, 303, 303, 200),
+    ("POST", "/sign-in"): (422,) * 5,
+    ("POST", "/sign-out"): (303,) * 5,
+    ("GET", "/setup/<token>"): (404,) * 5,
+    ("POST", "/setup/<token>"): (422,) * 5,
+    ("GET", "/welcome/<token>"): (404,) * 5,
+    ("POST", "/welcome/<token>"): (422,) * 5,
+}
+
+
+def test_the_matrix_names_every_route(site: Site) -> None:
+    routes = {(method, rule.rule) for rule in site.app.url_map.iter_rules() for method in (rule.methods or set()) - {"HEAD", "OPTIONS"}}
+    assert routes == set(MATRIX)
+
+
+@pytest.mark.parametrize("who", WHO)
+def test_everybody_gets_what_is_theirs(site: Site, who: str) -> None:
+    ref, digest = _served(site)
+    data: dict[str, str | list[str]] = {"ref": [ref], "names": "new.example", "email": "x@example.org", "password": "wrong"}
+    for (method, rule), statuses in MATRIX.items():
+        path = _filled(rule, ref, digest)
+        client = site.client(who)
+        answer = client.get(path, buffered=True) if method == "GET" else post(client, path, data)
+        assert answer.status_code == statuses[WHO.index(who)], f"{who}: {method} {path}"
+        if who == "nobody" and method == "GET" and answer.status_code == 303:
+            assert answer.location.partition("?")[0] == "/sign-in", path
+
+
+def test_a_stranger_s_act_touches_nothing_and_their_pages_name_nothing(site: Site) -> None:
+    ref, digest = _served(site)
+    stranger = site.client("stranger")
+    for path in ("/domains/remove", "/domains/check", "/domains/restore", "/bin/restore"):
+        post(stranger, path, {"ref": [ref]})
+    with site.sessions.reading() as session:
+        assert session.scalars(sa.select(Watch.deleted_at).where(Watch.ref == ref)).one() is None
+    for path in ("/", "/domains", "/domains?q=canary", f"/domains/rows?ref={ref}", "/bin", "/certificates", "/mails"):
+        text = stranger.get(path).text
+        assert "canary.example" not in text, path
+        assert digest not in text, path
+
+
+@pytest.mark.parametrize("method", ["remove", "restore", "check"])
+def test_a_viewer_is_drawn_no_button_and_refused_without_one(site: Site, method: str) -> None:
+    _served(site)
+    client = site.client("viewer")
+    assert f"/domains/{method}" not in client.get("/domains").text
+    assert 'name="names"' not in client.get("/domains").text
+    assert post(client, f"/domains/{method}", {"ref": ["x"]}).status_code == 403
+
+
+def _served(site: Site) -> tuple[str, str]:
+    [ref] = site.add("canary.example")
+    chain = make_chain(["canary.example"], now=NOW)
+    with site.sessions.writing() as session:
+        run_scans(
+            session, lambda _: make_scan("canary.example", {"192.0.2.1": chain.ders}), roots=Roots.of([chain.root.certificate]), now=NOW
+        )
+        digest = session.scalars(sa.select(Certificate.sha256).where(Certificate.subject.contains("canary"))).first()
+    assert digest is not None
+    return ref, digest
+
+
+def _filled(rule: str, ref: str, digest: str) -> str:
+    kind = "<any(pem, der, txt):kind>"
+    filled = rule.replace("<ref>", ref).replace("<string(length=64):digest>", digest).replace(kind, "pem").replace("<token>", "x" * 43)
+    return filled.replace("<path:filename>", "css/ui.css")
+
+
+def test_the_gate_itself_refuses_before_the_view_is_asked(site: Site) -> None:
+    called: list[Actor] = []
+
+    @gate(Permission.ADD_DOMAINS)
+    def view(actor: Actor) -> str:
+        called.append(actor)
+        return "in"
+
+    site.app.add_url_rule("/gated", "gated", view)
+    assert [site.client(who).get("/gated").status_code for who in WHO] == [200, 200, 403, 200, 303]
+    assert [actor.role for actor in called] == ["owner", "manager", "owner"]
+    assert called[0] == site.actors["owner"]
