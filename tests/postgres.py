@@ -85,7 +85,22 @@ def running_postgres(folder: Path, *, port: int = 0) -> Iterator[Postgres]:
     if not data.exists():
         made = [str(bin_folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale", "C.UTF-8", "-N"]
         subprocess.run(made, check=True, user=user, cwd=folder, capture_output=True)
-    options = ["-p", str(port), "-k", "", "-c", "listen_addresses=127.0.0.1", "-c", "fsync=off", "-c", "max_connections=60"]
+    options = [
+        "-p",
+        str(port),
+        "-k",
+        "",
+        "-c",
+        "listen_addresses=127.0.0.1",
+        "-c",
+        "fsync=off",
+        "-c",
+        "full_page_writes=off",
+        "-c",
+        "synchronous_commit=off",
+        "-c",
+        "max_connections=60",
+    ]
     log = (folder.parent / f"{folder.name}.log").open("ab")
     server = subprocess.Popen([bin_folder / "postgres", "-D", data, *options], user=user, cwd=folder, stdout=log, stderr=log)
     try:

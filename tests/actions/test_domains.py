@@ -112,6 +112,7 @@ def test_a_host_is_not_watched_port_by_port(sessions: Sessions) -> None:
         assert [added.outcome for added in make_watches(session, actor, "a.example:1", "b.example:1")] == ["here", "added"]
 
 
+@pytest.mark.slow
 def test_ten_thousand_names_are_added_and_counted(sessions: Sessions) -> None:
     with sessions.writing() as session:
         actor = make_actor(session)

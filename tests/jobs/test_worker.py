@@ -16,6 +16,8 @@ from jobs.carrier import CarriedJob
 from tests.processes import eventually, marked
 from tests.workbench import PROJECT, STAND_IN, Bench, packed
 
+pytestmark = pytest.mark.slow  # real workers, whose clocks tick in seconds
+
 
 def test_a_job_gets_its_context_and_ids_and_leaves_nothing_in_the_broker(bench: Bench) -> None:
     job_id = bench.give("note", 7, "abc")

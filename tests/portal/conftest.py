@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -18,7 +20,7 @@ from core.actions.accounts import accept_welcome, create_user
 from core.actions.policy import Actor
 from core.store.accounts import LoginSession, Membership, User, user_by_email
 from core.store.base import new_ref
-from core.store.db import Sessions
+from core.store.db import Sessions, make_engine
 from portal import Parts, create_app
 from tests.make import NOW, TERMINAL, make_watches
 
@@ -91,10 +93,42 @@ def account_ref(session: Session, email: str) -> str:
     return account.ref
 
 
+@dataclass(frozen=True)
+class People:
+    """A database in which everybody is, to be copied: passwords are dear to hash, on purpose."""
+
+    path: Path
+    actors: dict[str, Actor]
+    tokens: dict[str, str]
+
+
+@pytest.fixture(scope="session")
+def people(migrated_sqlite: Path, tmp_path_factory: pytest.TempPathFactory) -> People:
+    path = tmp_path_factory.mktemp("people") / "people.db"
+    shutil.copy(migrated_sqlite, path)
+    actors, tokens = _gather(Sessions(make_engine(f"sqlite:///{path}")))
+    return People(path, actors, tokens)
+
+
+def _gather(sessions: Sessions) -> tuple[dict[str, Actor], dict[str, str]]:
+    actors: dict[str, Actor] = {}
+    tokens: dict[str, str] = {}
+    with sessions.writing() as session:
+        for role in PEOPLE:
+            _join(session, actors, tokens, role)
+    with sessions.engine.connect() as connection:
+        if connection.dialect.name == "sqlite":
+            connection.exec_driver_sql("COMMIT")
+            connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+    sessions.engine.dispose()
+    return actors, tokens
+
+
 @pytest.fixture
-def parts(sqlite_url: str) -> Parts:
+def parts(people: People, tmp_path: Path) -> Parts:
+    shutil.copy(people.path, tmp_path / "portal.db")
     return Parts(
-        database_url=sqlite_url,
+        database_url=f"sqlite:///{tmp_path / 'portal.db'}",
         redis_url="unix:///nowhere/broker.sock",
         secret_key=new_ref() * 2,
         public_url="http://localhost",
@@ -110,20 +144,16 @@ MakeSite = Callable[..., Site]
 
 
 @pytest.fixture
-def make_site(parts: Parts) -> Iterator[MakeSite]:
+def make_site(parts: Parts, people: People) -> Iterator[MakeSite]:
     made: list[Sessions] = []
 
     def make(**changed: object) -> Site:
         app = create_app(replace(parts, **changed))  # type: ignore[arg-type]  # fields by name
         sessions: Sessions = app.extensions["keychest"].sessions
         made.append(sessions)
-        actors: dict[str, Actor] = {}
-        tokens: dict[str, str] = {}
-        with sessions.writing() as session:
-            if session.scalar(sa.select(sa.func.count(User.id))) == 0:
-                for role in PEOPLE:
-                    _join(session, actors, tokens, role)
-        return Site(app, sessions, actors, tokens)
+        if sessions.engine.url.render_as_string(hide_password=False) == parts.database_url:
+            return Site(app, sessions, dict(people.actors), dict(people.tokens))
+        return Site(app, sessions, *_gather(sessions))
 
     yield make
     for sessions in made:

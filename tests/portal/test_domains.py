@@ -97,6 +97,7 @@ def test_htmx_gets_the_part_and_what_changes_beside_it(site: Site) -> None:
     assert "<html" in whole, "going back in history brings the page"
 
 
+@pytest.mark.slow
 def test_ten_thousand_lines_are_answered_quickly(site: Site) -> None:
     client = site.client("owner")
     text = "\n".join([f"n{n}.example.org" for n in range(9_000)] + ["bad name"] * 1_000)
@@ -238,6 +239,7 @@ def test_private_ranges_are_for_the_accounts_that_the_operator_named(make_site: 
     assert scopes == {"", site.actors["owner"].account_ref}
 
 
+@pytest.mark.slow
 def test_people_who_add_at_the_same_moment_all_get_through(site: Site) -> None:
     clients = [site.client(role) for role in ("owner", "manager", "stranger") * 4]
     start = threading.Barrier(len(clients))

@@ -121,6 +121,7 @@ def test_the_database_is_away(tmp_path: Path, redis_url: str) -> None:
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_nothing_that_hangs_holds_it_up(sessions: Sessions) -> None:
     all_beat(sessions)
     with silent() as address:

@@ -72,6 +72,7 @@ def test_what_another_site_began_is_refused_even_with_a_token(site: Site, header
     assert post(site.client("owner"), "/domains", {"names": "a.example"}, **headers).status_code == status
 
 
+@pytest.mark.slow
 def test_guessing_is_slowed_and_the_person_gets_in_from_elsewhere(make_site: MakeSite) -> None:
     site = make_site(trusted_proxies=1)
     client = site.client()
@@ -87,6 +88,7 @@ def test_guessing_is_slowed_and_the_person_gets_in_from_elsewhere(make_site: Mak
     assert forged.status_code == 429, "only what the trusted proxy added counts"
 
 
+@pytest.mark.slow
 def test_without_a_trusted_proxy_a_forged_address_changes_nothing(site: Site) -> None:
     wrong: dict[str, str | list[str]] = {"email": PEOPLE["owner"], "password": "wrong"}
     client = site.client()
