@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from playwright.sync_api import Browser, sync_playwright
 
 from core.store import schema
 from core.store.db import Sessions, make_engine
@@ -59,6 +61,20 @@ def sessions(database_url: str) -> Iterator[Sessions]:
     engine = make_engine(database_url)
     yield Sessions(engine)
     engine.dispose()
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    """Debian's Chromium. A module's own: while playwright runs, its event loop is in the way of other tests' loops."""
+    chromium = shutil.which("chromium")
+    if chromium is None:
+        pytest.skip("Chromium is not installed (apt-get install chromium)")
+    flags = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
+    root = ["--no-sandbox"] if os.getuid() == 0 else []  # Chromium's sandbox refuses to be root's
+    with sync_playwright() as playwright:
+        running = playwright.chromium.launch(executable_path=chromium, args=[*flags, *root])
+        yield running
+        running.close()
 
 
 @pytest.fixture

@@ -1,32 +1,18 @@
-"""A real Chromium, and a look at every page for what an assistive technology would stumble over."""
+"""A look at every page for what an assistive technology would stumble over."""
 
 from __future__ import annotations
 
 import os
-import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import axe_playwright_python
 import pytest
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Page
 
-QUIET = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
 AXE = Path(axe_playwright_python.__file__).with_name("axe.min.js")
 RULES = "{runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice']}"
 SERIOUS = ("serious", "critical")
-
-
-@pytest.fixture(scope="session")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    root = ["--no-sandbox"] if os.getuid() == 0 else []  # Chromium's sandbox refuses to be root's
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=[*QUIET, *root])
-        yield browser
-        browser.close()
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-import shutil
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
@@ -12,7 +10,7 @@ from typing import Any
 import pytest
 import sqlalchemy as sa
 import waitress.server  # type: ignore[import-untyped]  # it has no types
-from playwright.sync_api import Browser, Page, expect, sync_playwright
+from playwright.sync_api import Browser, Page, expect
 
 from core.scanner.path import Roots
 from core.store.endpoints import Schedule
@@ -20,20 +18,7 @@ from tests.make import NOW, make_scan, run_scans
 from tests.pki import make_chain
 from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site
 
-pytestmark = pytest.mark.slow
-FLAGS = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run"]
-
-
-@pytest.fixture(scope="module")
-def browser() -> Iterator[Browser]:
-    chromium = shutil.which("chromium")
-    if chromium is None:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
-    with sync_playwright() as playwright:
-        root = ["--no-sandbox"] if os.geteuid() == 0 else []
-        running = playwright.chromium.launch(executable_path=chromium, args=[*FLAGS, *root])
-        yield running
-        running.close()
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
 
 @pytest.fixture
