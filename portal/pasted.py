@@ -13,9 +13,9 @@ from core.render import plural
 
 MOST_BAD: Final = 200
 MOST_GOOD: Final = 100
-_WORDS: Final = {"added": ("live", "Added"), "restored": ("ok", "Restored"), "here": ("unk", "Was here")}
+_WORDS: Final = {"added": ("ok", "Added"), "restored": ("ok", "Restored"), "here": ("unk", "Was here")}
 _SENTENCES: Final = {
-    "added": "The first scan runs.",
+    "added": "Its first scan is shown below.",
     "restored": "It came back from the bin with its history, and is scanned again.",
     "here": "It is in your list already. Nothing changed.",
 }

@@ -39,7 +39,7 @@ def run(subject: Subject) -> tuple[Finding, ...]:
             f"{what}, “{issuer}”.",
             cause="Most often the intermediate certificate was not installed. It may also be that the issuer is a private authority "
             "that is not known here. Some browsers cope with a missing intermediate; most other programs do not.",
-            fix="Install the full chain file (often `fullchain.pem`) in place of the certificate alone, and reload the server. "
+            fix="Install the full chain file (often fullchain.pem) in place of the certificate alone, and reload the server. "
             "If the authority is your own, add its root to KEYCHEST_EXTRA_ROOTS.",
             about=last,
             evidence={"issuer": last.issuer or "", "served": len(subject.chain), "available_at": list(last.aia_ca_issuers)},

@@ -34,7 +34,7 @@ def run(subject: Subject) -> tuple[Finding, ...]:
             SEVERITY,
             "The server sends its chain in the wrong order.",
             cause="The certificates were put together in another order than each one followed by its issuer. Older programs fail on it.",
-            fix="Put the chain file together again: the server's own certificate, its issuer's, and so on; or install `fullchain.pem`.",
+            fix="Put the chain file together again: the server's own certificate, its issuer's, and so on; or install fullchain.pem.",
             evidence={
                 "served": [short(cert.subject) for cert in subject.chain],
                 "expected": [short(cert.subject) for cert in subject.path.walk],

@@ -34,7 +34,7 @@ def run(subject: Subject) -> tuple[Finding, ...]:
         return ()
     ago = subject.now - cert.not_after
     renewal = "Renew the certificate and load the new one into the server."
-    chain = "Install the full chain file that came with your newest certificate (often `fullchain.pem`), or move to another authority."
+    chain = "Install the full chain file that came with your newest certificate (often fullchain.pem), or move to another authority."
     return (
         subject.finding(
             ID,

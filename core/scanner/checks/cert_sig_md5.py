@@ -31,7 +31,7 @@ def run(subject: Subject) -> tuple[Finding, ...]:
             SEVERITY,
             f"{subject_of(cert, subject.leaf)} is signed with {hash_name.upper()}, which anybody can forge.",
             cause="A signature over such a hash proves nothing: forging one takes seconds.",
-            fix="Have the certificate issued again with SHA-256, and install it with the full chain file (often `fullchain.pem`).",
+            fix="Have the certificate issued again with SHA-256, and install it with the full chain file (often fullchain.pem).",
             about=cert,
             evidence={"signature": cert.signature or ""},
         )

@@ -31,7 +31,7 @@ def run(subject: Subject) -> tuple[Finding, ...]:
             SEVERITY,
             f"{subject_of(cert, subject.leaf)} is signed with SHA-1, which has been broken.",
             cause="A signature over SHA-1 can be moved to a forged certificate, so browsers refuse it.",
-            fix="Have the certificate issued again with SHA-256, and install it with the full chain file (often `fullchain.pem`).",
+            fix="Have the certificate issued again with SHA-256, and install it with the full chain file (often fullchain.pem).",
             about=cert,
             evidence={"signature": cert.signature or ""},
         )

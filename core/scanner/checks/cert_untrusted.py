@@ -46,7 +46,7 @@ def run(subject: Subject) -> tuple[Finding, ...]:
             SEVERITY,
             f"No trusted path can be built from this certificate: {_plain(subject, subject.path.reason)}.",
             cause="Every certificate in the chain must keep the rules by which trust is handed on. One of them does not.",
-            fix="Have the certificate issued again, and install it with the full chain file that comes with it (often `fullchain.pem`).",
+            fix="Have the certificate issued again, and install it with the full chain file that comes with it (often fullchain.pem).",
             about=at,
             evidence={"reason": subject.path.reason, "at": subject_of(at, subject.leaf)},
         ),
