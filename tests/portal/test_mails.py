@@ -69,7 +69,7 @@ def test_each_state_is_told_in_words(site: Site, values: dict[str, Any], words: 
 
 def test_a_warning_names_the_setting_when_no_mail_leaves(make_site: MakeSite) -> None:
     client = make_site(mail_is_kept=True).client("viewer")
-    assert "No mail leaves this machine." in client.get("/mails").text
+    assert "No mail leaves this machine" in client.get("/mails").text
     assert "KEYCHEST_SMTP_URL" in client.get("/mails").text
 
 
