@@ -6,16 +6,19 @@ import asyncio
 import logging
 import random
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import timedelta
+
+from sqlalchemy.exc import OperationalError, SQLAlchemyError
 
 from core.actions.claim_scans import Claimed, scans_in_hand
 from core.actions.record_scan import Result, record_scans
 from core.net.guard import Network
 from core.perspective import LOCAL
-from core.scanner.facts import Target
+from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target
 from core.scanner.path import Roots
 from core.scanner.scan import Outlook, scan_all
-from core.scanner.verdict import judge
+from core.scanner.verdict import Verdict, judge
 from core.store.accounts import account_refs, accounts_allowed
 from jobs.context import Context
 
@@ -50,7 +53,7 @@ async def _scan(context: Context, todo: list[tuple[Claimed, Target, Sequence[Net
     recorder = asyncio.create_task(_record(context, results))
     outlook = Outlook(resolvers=context.resolvers)
     async for claimed, scan in scan_all(todo, outlook, now=context.now):
-        await results.put(Result(claimed.endpoint_id, claimed.claim, judge(scan, roots, context.now())))
+        await results.put(Result(claimed.endpoint_id, claimed.claim, _judged(scan, roots, context)))
         if recorder.done():
             break
     await results.put(None)
@@ -76,7 +79,43 @@ async def _record(context: Context, results: asyncio.Queue[Result | None]) -> No
             await asyncio.to_thread(_record_chunk, context, chunk)
 
 
+def _judged(scan: Scan, roots: Roots, context: Context) -> Verdict:
+    """The verdict; where judging itself fails, that is what is recorded, so that one odd answer does not hold up the others."""
+    try:
+        return judge(scan, roots, context.now())
+    except Exception:
+        log.exception("the scan of %s port %d could not be judged", scan.target.name, scan.target.port)
+        return judge(_without_what_was_seen(scan, "judged"), roots, context.now())
+
+
+def _without_what_was_seen(scan: Scan, verb: str) -> Scan:
+    words = f"What this server sent could not be {verb}. KeyChest's own log says why; other names are not affected."
+    failure = Failure(FailureKind.PROTOCOL_ERROR, Stage.HANDSHAKE, words)
+    seen = tuple(Observation(each.address, each.perspective, failure) for each in scan.observations)
+    return replace(scan, cname_chain=(), observations=seen)
+
+
 def _record_chunk(context: Context, chunk: list[Result]) -> None:
+    """Record a chunk; where the database refuses something in it, one by one, and the one that is refused without what was seen.
+
+    A database that is away is another matter: the job ends, the leases run out, and all is scanned again.
+    """
+    try:
+        _record_together(context, chunk)
+    except OperationalError:
+        raise
+    except (SQLAlchemyError, ValueError) as error:
+        if len(chunk) > 1:
+            log.warning("a chunk of %d could not be recorded at once (%s); one by one now", len(chunk), error)
+            for result in chunk:
+                _record_chunk(context, [result])
+            return
+        log.exception("endpoint %d could not be recorded", chunk[0].endpoint_id)
+        bare = _without_what_was_seen(chunk[0].verdict.scan, "recorded")
+        _record_together(context, [replace(chunk[0], verdict=judge(bare, Roots.load(context.extra_roots), context.now()))])
+
+
+def _record_together(context: Context, chunk: list[Result]) -> None:
     with context.sessions.writing() as session:
         recorded = record_scans(
             session,

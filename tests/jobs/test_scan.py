@@ -1,0 +1,104 @@
+"""The scan job itself, over real handshakes: what it records, and what one odd endpoint does to the others."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+from ipaddress import ip_network
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from core.actions.claim_scans import Claimed, claim_due
+from core.actions.domains import add_domains
+from core.net.names import Listed
+from core.perspective import LOCAL
+from core.store.db import Sessions
+from core.store.endpoints import Endpoint, Schedule
+from core.store.watches import Watch
+from jobs.context import Context
+from jobs.scan import scan_batch
+from tests.dnsserver import bind9
+from tests.make import make_actor
+from tests.pki import make_chain
+from tests.servers import tls_server
+
+LEASE = timedelta(minutes=3)
+LOOPBACK = (ip_network("127.0.0.0/8"),)
+
+
+def make_context(
+    sessions: Sessions, folder: Path, resolver: str, *, allowed: tuple[str, ...] = ("mira@example.org",), roots: bytes = b""
+) -> Context:
+    pem = folder / "roots.pem"
+    pem.write_bytes(roots)
+    return Context(
+        sessions=sessions, now=lambda: datetime.now(UTC), data=folder, public_url="", scan_allow=LOOPBACK, scan_allow_accounts=allowed,
+        extra_roots=str(pem) if roots else "", resolvers=(resolver,), scan_interval_s=28_800, scan_lease_s=180, smtp_url="", mail_from="",
+    )  # fmt: skip
+
+
+def add(sessions: Sessions, *listed: Listed, private: bool = True) -> list[Claimed]:
+    now = datetime.now(UTC)
+    with sessions.writing() as session:
+        add_domains(session, make_actor(session, now=now), listed=listed, private_ranges=private, now=now)
+    with sessions.writing() as session:
+        return claim_due(session, perspective=LOCAL, urgent=True, most=100, lease=LEASE, now=now)
+
+
+def run(context: Context, claims: list[Claimed]) -> dict[str, str]:
+    scan_batch(context, *(number for claimed in claims for number in (claimed.endpoint_id, claimed.claim)))
+    with context.sessions.reading() as session:
+        return dict(session.execute(sa.select(Watch.name, Watch.state)).all())
+
+
+def test_a_batch_is_scanned_and_recorded(sessions: Sessions, tmp_path: Path) -> None:
+    chain = make_chain(["*.kc.test"])
+    with tls_server(chain.pem, chain.key_pem) as server, bind9({"kc.test": "* A 127.0.0.1"}) as resolver:
+        claims = add(sessions, *(Listed(f"h{number}.kc.test", server.port) for number in range(5)))
+        context = make_context(sessions, tmp_path, resolver, roots=chain.root.pem)
+        assert run(context, claims) == {f"h{number}.kc.test": "ok" for number in range(5)}
+        assert server.connections == 5
+        run(context, claims)  # the same job again: nothing is in hand, and nobody is dialled
+        assert server.connections == 5
+
+
+def test_private_ranges_are_dialled_for_the_accounts_that_are_named_and_no_other(sessions: Sessions, tmp_path: Path) -> None:
+    chain = make_chain(["a.kc.test"])
+    with tls_server(chain.pem, chain.key_pem) as server, bind9({"kc.test": "* A 127.0.0.1"}) as resolver:
+        shared = add(sessions, Listed("a.kc.test", server.port), private=False)
+        assert run(make_context(sessions, tmp_path, resolver), shared) == {"a.kc.test": "unk"}
+        with sessions.writing() as session:
+            session.execute(sa.update(Endpoint).values(scope="somebodyelse2345"))
+            session.execute(sa.update(Schedule).values(next_scan_at=datetime.now(UTC), urgent=True))
+            again = claim_due(session, perspective=LOCAL, urgent=True, most=9, lease=LEASE, now=datetime.now(UTC))
+        assert run(make_context(sessions, tmp_path, resolver), again) == {"a.kc.test": "unk"}
+        assert server.connections == 0
+
+
+def test_one_that_cannot_be_recorded_holds_up_no_other(sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    from core.store.db import make_engine
+
+    sessions = Sessions(make_engine(sqlite_url))
+    chain = make_chain(["*.kc.test"])
+    with tls_server(chain.pem, chain.key_pem) as server, bind9({"kc.test": "* A 127.0.0.1"}) as resolver:
+        claims = add(sessions, *(Listed(f"h{number}.kc.test", server.port) for number in range(5)))
+        with sessions.writing() as session:
+            odd = session.execute(sa.select(Endpoint.id).where(Endpoint.name == "h3.kc.test")).scalar_one()
+            session.execute(
+                sa.text(
+                    "CREATE TRIGGER odd BEFORE INSERT ON observations WHEN NEW.leaf_sha256 IS NOT NULL AND NEW.endpoint_id = "
+                    f"{int(odd)} BEGIN SELECT RAISE(ABORT, 'odd'); END"
+                )
+            )
+        with caplog.at_level(logging.WARNING):
+            states = run(make_context(sessions, tmp_path, resolver, roots=chain.root.pem), claims)
+    assert states == {"h0.kc.test": "ok", "h1.kc.test": "ok", "h2.kc.test": "ok", "h3.kc.test": "unk", "h4.kc.test": "ok"}
+    assert "could not be recorded" in caplog.text
+    with sessions.reading() as session:
+        assert session.scalars(sa.select(Schedule.lease_until)).all() == [None] * 5
+        assert (
+            session.scalars(sa.select(Watch.sentence).where(Watch.name == "h3.kc.test"))
+            .one()
+            .startswith("What this server sent could not be recorded")
+        )
+    sessions.engine.dispose()
