@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
+from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, Literal
 from urllib.parse import urlsplit
@@ -16,6 +17,8 @@ from urllib.parse import urlsplit
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 Environment = Literal["development", "production"]
 DatabaseRole = Literal["portal", "worker", "migrate"]
+LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
+_SECRET_KEY_LEAST = 32
 
 
 class SettingError(ValueError):
@@ -27,16 +30,19 @@ def _text(value: str) -> str:
 
 
 def _port(value: str) -> int:
-    number = _whole(value)
-    if not 0 <= number <= 65535:
-        raise ValueError("a port is a number from 0 to 65535 (0: any free one), for example 8000")
-    return number
-
-
-def _whole(value: str) -> int:
-    if not value.strip().isdecimal():
-        raise ValueError("write a whole number, for example 600")
+    if not _is_whole(value) or int(value) > 65535:
+        raise ValueError("write a port from 0 to 65535 (0: any free one), for example 8000")
     return int(value)
+
+
+def _proxies(value: str) -> int:
+    if not _is_whole(value):
+        raise ValueError("write how many proxies there are, for example 1")
+    return int(value)
+
+
+def _is_whole(value: str) -> bool:
+    return value.strip().isascii() and value.strip().isdecimal()
 
 
 def _seconds(value: str) -> float:
@@ -65,9 +71,11 @@ def _resolvers(value: str) -> tuple[str, ...]:
         host, _, port = part.rpartition(":") if part.startswith("[") or part.count(":") == 1 else (part, "", "53")
         try:
             ipaddress.ip_address(host.strip("[]"))
-            _port(port)
+            usable = _port(port) > 0
         except ValueError:
-            raise ValueError(f"{part!r} is not an address with a port; write 127.0.0.1:53 or [::1]:53") from None
+            usable = False
+        if not usable:
+            raise ValueError(f"{part!r} is not an address with a port; write 127.0.0.1:53 or [::1]:53")
     return _list(value)
 
 
@@ -88,6 +96,35 @@ def _smtp(value: str) -> str:
     parts = urlsplit(value)
     if parts.scheme not in {"smtp", "smtp+starttls", "smtps"} or not parts.hostname:
         raise ValueError("write smtp://host:25, smtp+starttls://user:password@host:587 or smtps://user:password@host:465")
+    return value
+
+
+def _database(value: str) -> str:
+    scheme, found, rest = value.partition("://")
+    if not found or scheme not in {"postgres", "postgresql", "postgresql+psycopg", "sqlite"} or (scheme == "sqlite" and len(rest) < 2):
+        raise ValueError("write postgresql://user:password@host/name or sqlite:////folder/keychest.db")
+    return value
+
+
+def _redis(value: str) -> str:
+    parts = urlsplit(value)
+    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.path if parts.scheme == "unix" else parts.hostname):
+        raise ValueError("write redis://127.0.0.1:6379/0, rediss://:password@host:6379/0 or unix:///run/valkey/valkey.sock")
+    return value
+
+
+def _secret_key(value: str) -> str:
+    if len(value) < _SECRET_KEY_LEAST:
+        raise ValueError(
+            f"it is shorter than {_SECRET_KEY_LEAST} characters; write what `openssl rand -hex 32` prints, or unset it to have one made"
+        )
+    return value
+
+
+def _mail_from(value: str) -> str:
+    before, at, after = parseaddr(value)[1].rpartition("@")
+    if not (before and at and after):
+        raise ValueError("write an address like KeyChest <keychest@example.org>")
     return value
 
 
@@ -115,27 +152,36 @@ class Settings:
     )
     secret_key: str = _setting(
         "KEYCHEST_SECRET_KEY",
-        "Signs cookies. Unset: made at the first start and kept in the data folder as `secret-key`.",
+        "Signs cookies. Unset: made at the first start and kept in the data folder as `secret-key`. At least 32 characters.",
         default="",
+        read=_secret_key,
         secret=True,
     )
     database_url: str = _setting(
-        "DATABASE_URL", "`postgresql://…` or `sqlite:///…`. Unset: SQLite in the data folder.", default="", secret=True
+        "DATABASE_URL", "`postgresql://…` or `sqlite:///…`. Unset: SQLite in the data folder.", default="", read=_database, secret=True
     )
     database_url_portal: str = _setting(
-        "DATABASE_URL_PORTAL", "The portal's own login. In development it falls back to `DATABASE_URL`.", default="", secret=True
+        "DATABASE_URL_PORTAL",
+        "The portal's own login. In development it falls back to `DATABASE_URL`.",
+        default="",
+        read=_database,
+        secret=True,
     )
     database_url_worker: str = _setting(
-        "DATABASE_URL_WORKER", "The workers' and the clock's own login. Falls back likewise.", default="", secret=True
+        "DATABASE_URL_WORKER", "The workers' and the clock's own login. Falls back likewise.", default="", read=_database, secret=True
     )
     database_url_migrate: str = _setting(
-        "DATABASE_URL_MIGRATE", "The login that may change the schema. Falls back likewise.", default="", secret=True
+        "DATABASE_URL_MIGRATE", "The login that may change the schema. Falls back likewise.", default="", read=_database, secret=True
     )
     redis_url: str = _setting(
-        "REDIS_URL", "A Redis or Valkey server. Unset: one of KeyChest's own on a private unix socket.", default="", secret=True
+        "REDIS_URL",
+        "A Redis or Valkey server. Unset: one of KeyChest's own on a private unix socket.",
+        default="",
+        read=_redis,
+        secret=True,
     )
     trusted_proxies: int = _setting(
-        "KEYCHEST_TRUSTED_PROXIES", "How many reverse proxies stand before the portal and set X-Forwarded-For.", default=0, read=_whole
+        "KEYCHEST_TRUSTED_PROXIES", "How many reverse proxies stand before the portal and set X-Forwarded-For.", default=0, read=_proxies
     )
     scan_allow: tuple[Network, ...] = _setting(
         "KEYCHEST_SCAN_ALLOW",
@@ -175,7 +221,7 @@ class Settings:
         read=_smtp,
         secret=True,
     )
-    mail_from: str = _setting("KEYCHEST_MAIL_FROM", "The sender of mails.", default="KeyChest <keychest@localhost>")
+    mail_from: str = _setting("KEYCHEST_MAIL_FROM", "The sender of mails.", default="KeyChest <keychest@localhost>", read=_mail_from)
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], **given: Any) -> Settings:
@@ -195,7 +241,7 @@ class Settings:
                     raise SettingError(f"{name}: {error}.") from None
         values |= {name: value for name, value in given.items() if value is not None}
         if "environment" not in values:
-            public = values.get("host", "127.0.0.1") not in {"127.0.0.1", "::1", "localhost"}
+            public = values.get("host", "127.0.0.1") not in LOOPBACK
             postgresql = any(str(values.get(name, "")).startswith("postgres") for name in values if name.startswith("database_url"))
             values["environment"] = "production" if public or postgresql else "development"
         return cls(**values)

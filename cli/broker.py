@@ -8,17 +8,18 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import stat
 import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
 
-import redis
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from core.broker import answers
 
 SOCKET_PATH_BYTES = 100  # sun_path holds 108 on Linux and 104 elsewhere
+# CLIENT LIST shows the socket's path as it is, and redis-py splits what it reads at blanks: the workers count themselves so.
+_PLAIN_PATH = re.compile(r"[A-Za-z0-9/._-]+")
 
 
 class BrokerError(Exception):
@@ -59,17 +60,6 @@ def prepare(data: Path) -> Broker:
     return Broker(argv=argv, socket=socket, folder=folder)
 
 
-def answers(url: str, timeout_s: float = 1.0) -> bool:
-    """Whether a broker answers at `url` now. Never retries: redis-py's default takes 4 s to tell that nobody is there."""
-    probe = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=timeout_s, socket_connect_timeout=timeout_s)
-    try:
-        return bool(probe.ping())
-    except (redis.RedisError, OSError):  # also while it still loads its file
-        return False
-    finally:
-        probe.close()
-
-
 def make_way(broker: Broker, patience_s: float = 5.0) -> None:
     """Wait for a broker that outlived its killed supervisor by a moment, then clear its socket away. Raises BrokerError."""
     end = time.monotonic() + patience_s
@@ -99,15 +89,15 @@ def _program() -> str:
 
 def _socket(data: Path, folder: Path) -> Path:
     near = folder / "broker.sock"
-    if len(os.fsencode(near)) <= SOCKET_PATH_BYTES:
+    if _PLAIN_PATH.fullmatch(str(near)) and len(os.fsencode(near)) <= SOCKET_PATH_BYTES:
         return near
     name = f"keychest-{os.getuid()}-{hashlib.sha256(os.fsencode(data)).hexdigest()[:16]}"
     for place in (tempfile.gettempdir(), "/tmp"):  # noqa: S108 - the folder made in it is private, and refused when it is not
         far = Path(place) / name / "broker.sock"
-        if len(os.fsencode(far)) <= SOCKET_PATH_BYTES:
+        if _PLAIN_PATH.fullmatch(str(far)) and len(os.fsencode(far)) <= SOCKET_PATH_BYTES:
             _private(far.parent)
             return far
-    raise BrokerError(f"The path {near} is too long for a socket. Choose a shorter data folder with --data.")
+    raise BrokerError(f"The path {near} is no path for a socket. Choose a shorter data folder, of plain letters, with --data.")
 
 
 def _private(folder: Path) -> Path:

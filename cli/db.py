@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import click
 import sqlalchemy as sa
@@ -22,9 +23,10 @@ def db() -> None:
 
 
 @db.command("upgrade")
-def upgrade_command() -> None:
+@place.data_option
+def upgrade_command(data: Path | None) -> None:
     """Bring the schema up to this version of KeyChest."""
-    settings = place.settings()
+    settings = place.settings(data=data)
     place.make_private(settings.data)
     moved = upgrade(settings)
     print(f"The database was upgraded to {moved}." if moved else "The database is up to date. Nothing was changed.")
@@ -40,8 +42,8 @@ def upgrade(settings: Settings) -> str:
         return newest
 
 
-def make_ready(settings: Settings) -> None:
-    """A schema as this version needs it: migrated in development, only compared in production. Raises Sorry."""
+def make_ready(settings: Settings, data: Path | None = None) -> None:
+    """A schema as this version needs it: migrated in development, only compared in production. `data`: what --data said. Raises Sorry."""
     if not settings.production:
         upgrade(settings)
         return
@@ -49,8 +51,8 @@ def make_ready(settings: Settings) -> None:
         found, newest = schema.revision(engine), schema.newest_revision()
     if found != newest:
         raise Sorry(
-            f"The database is at revision {found or 'none'}, this version of KeyChest needs {newest}. "
-            "Run ./keychest db upgrade, then start again. Nothing was changed.",
+            f"The database {_shown(settings.database('portal'))} is at revision {found or 'none'}; this version of KeyChest "
+            f"needs {newest}. Run {place.command('db upgrade', settings, data)}, then start again. Nothing was changed.",
             MISCONFIGURED,
         )
 
@@ -68,7 +70,11 @@ def engine_for(settings: Settings, role: DatabaseRole) -> Iterator[sa.Engine]:
     try:
         yield engine
     except sa.exc.OperationalError as error:
-        shown = make_url(url).render_as_string(hide_password=True)
-        raise Sorry(f"The database {shown} does not answer as it should: {str(error.orig).strip()}", UNAVAILABLE) from None
+        raise Sorry(f"The database {_shown(url)} does not answer as it should: {str(error.orig).strip()}", UNAVAILABLE) from None
     finally:
         engine.dispose()
+
+
+def _shown(url: str) -> str:
+    """A database's address without its password, which may also stand among its options."""
+    return make_url(url).set(query={}).render_as_string(hide_password=True)

@@ -5,16 +5,23 @@ from __future__ import annotations
 import dataclasses
 import fcntl
 import os
+import shlex
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
+
+import click
 
 from cli.words import MISCONFIGURED, UNAVAILABLE, Sorry
 from config import SettingError, Settings
 
 PROJECT = Path(__file__).resolve().parents[1]
 _LOCK = "up.lock"
+_ADDRESS = "address"
+
+data_option = click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for everything that KeyChest writes.")
+"""`--data DIR`, for every verb that looks into the data folder. It wins over KEYCHEST_DATA."""
 
 
 def settings(environ: Mapping[str, str] | None = None, **given: Any) -> Settings:
@@ -25,6 +32,30 @@ def settings(environ: Mapping[str, str] | None = None, **given: Any) -> Settings
         raise Sorry(str(error), MISCONFIGURED) from None
     named = given.get("data") is not None or (os.environ if environ is None else environ).get("KEYCHEST_DATA")
     return dataclasses.replace(found, data=found.data.absolute() if named else PROJECT / found.data)
+
+
+def command(words: str, settings: Settings, data: Path | None) -> str:
+    """What to type for a verb to find the same installation, with --data where that was given."""
+    return f"./keychest {words} --data {shlex.quote(str(settings.data))}" if data else f"./keychest {words}"
+
+
+def keep_address(settings: Settings) -> None:
+    """Leave in the data folder where the portal is, for links that are made while it runs on a port of its own choice."""
+    fresh = settings.data / f"{_ADDRESS}.new"
+    fresh.unlink(missing_ok=True)
+    with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+        file.write(f"{settings.public_url}\n")
+    fresh.replace(settings.data / _ADDRESS)
+
+
+def public_url(settings: Settings) -> str:
+    """What links begin with: KEYCHEST_BASE_URL, else where `up` was last, else what the settings say."""
+    if settings.base_url:
+        return settings.base_url
+    try:
+        return (settings.data / _ADDRESS).read_text().strip() or settings.public_url
+    except FileNotFoundError:
+        return settings.public_url
 
 
 def make_private(data: Path) -> None:

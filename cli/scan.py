@@ -23,7 +23,20 @@ WELL, TROUBLED, NO_CERTIFICATE = 0, 1, 2
 _NAME_HELP: Final = "NAME is a host name; add :PORT where it is not 443."
 
 
-@click.command(name="scan", epilog="Exit code: 0 nothing is wrong, 1 something is, 2 no address gave a certificate, 64 wrong words.")
+class _Scan(click.Command):
+    """Knows no short option, so that -x.example is told as the name that somebody meant it to be."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """As click does, after a look at words that are no options. Raises UsageError."""
+        for word in args:
+            if word.startswith("-") and "." in word.partition("=")[0]:
+                raise click.UsageError(f"A name begins with a letter or a digit, not with a hyphen. {_NAME_HELP}", ctx)
+        return super().parse_args(ctx, args)
+
+
+@click.command(
+    name="scan", cls=_Scan, epilog="Exit code: 0 nothing is wrong, 1 something is, 2 no address gave a certificate, 64 wrong words."
+)
 @click.argument("name", metavar="NAME[:PORT]")
 @click.option("--address", default="", metavar="IP", help="Dial this address only, and do not ask the DNS.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")

@@ -12,23 +12,28 @@ from rich.text import Text
 
 from core.net.text import u_label, visible
 from core.scanner.certificate import Certificate
-from core.scanner.facts import Finding, Status
+from core.scanner.facts import FailureKind, Finding, Status
 from core.scanner.verdict import JudgedObservation, Verdict
 
 _SHAPES: Final = {Status.ERROR: ("✗ error", "bold red"), Status.WARN: ("▲ warn", "yellow"), Status.NOTICE: ("● notice", "blue")}
 _OTHER: Final = ("? unknown", "magenta")
 MOST_NAMES: Final = 8
 DAY_S: Final = 86_400
+_PARTIAL: Final = (
+    "The name may have more addresses than these: the DNS answered for IPv4 or IPv6 only, or gave more than are looked at. Try again."
+)
 
 
 def print_table(verdict: Verdict, now: datetime) -> None:
-    """One panel an address, then one line that says how the name stands."""
+    """One panel an address, then one line that says how the name stands, and one where not every address was looked at."""
     console = Console(highlight=False)
     target = verdict.scan.target
     console.print(_heading(target.name, target.port, verdict.scan.cname_chain))
     for judged in verdict.addresses:
         console.print(_panel(judged, now))
     console.print(_summary(verdict))
+    if verdict.scan.partial:
+        console.print(Text(_PARTIAL, "yellow"))
 
 
 def _heading(name: str, port: int, cnames: tuple[str, ...]) -> Text:
@@ -47,6 +52,8 @@ def _panel(judged: JudgedObservation, now: datetime) -> Panel:
     if observation.failure is not None:
         failure = observation.failure
         body = Text.assemble(("✗ ", "bold red"), _shown(failure.message), (f"\n  {failure.kind.value} ({failure.stage.value})", "dim"))
+        if failure.kind is FailureKind.REFUSED_ADDRESS:
+            body.append("\n  Name the range in KEYCHEST_SCAN_ALLOW to dial it.")
         return Panel(body, title=title, title_align="left", border_style="red")
     table = Table.grid(padding=(0, 2))
     table.add_column(style="dim", no_wrap=True)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
+from pathlib import Path
 
 import click
 
@@ -15,15 +16,17 @@ _HEAD = """# Settings
 KeyChest reads its settings from the environment when a process starts. Generated from `config.py` by `./keychest settings --markdown`.
 
 An unknown `KEYCHEST_*` variable stops the start, so that a misspelt one is noticed. A setting marked *secret* can also be read from a file:
-set `NAME_FILE=/path/to/file` instead of `NAME`. `--port`, `--host` and `--data` of `./keychest up` win over the environment.
+set `NAME_FILE=/path/to/file` instead of `NAME`. `--port`, `--host` and `--data` of `./keychest up` win over the environment;
+`db upgrade`, `user` and `settings` take `--data` too.
 """
 
 
 @click.command("settings")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Write docs/settings.md to the terminal.")
-def settings(as_markdown: bool) -> None:
+@place.data_option
+def settings(as_markdown: bool, data: Path | None) -> None:
     """List every setting, what it is now, and what it is for."""
-    print(markdown() if as_markdown else listing(place.settings(os.environ)), end="")
+    print(markdown() if as_markdown else listing(place.settings(os.environ, data=data)), end="")
 
 
 def listing(now: Settings) -> str:

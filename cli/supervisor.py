@@ -43,6 +43,7 @@ class _Running:
     started_at_s: float = 0.0
     again_at_s: float = 0.0
     delay_s: float = 0.0
+    log_since_byte: int = 0  # where the log stood when the process was started
 
 
 @dataclass(slots=True)
@@ -84,7 +85,8 @@ class Supervisor:
                 if time.monotonic() > look_at_s:
                     look_at_s += _LOOK_S
                     for running in self._running.values():
-                        logs.trim(self._log(running.child))
+                        if logs.trim(self._log(running.child)):
+                            running.log_since_byte = 0
                 select.select([reader], [], [], self._pause_s(time.monotonic()))
                 with contextlib.suppress(BlockingIOError):
                     os.set_blocking(reader, False)
@@ -134,6 +136,7 @@ class Supervisor:
         child, me = running.child, os.getpid()
         # Own session: Ctrl-C in the terminal reaches the supervisor alone, so that the order of the stop is ours.
         with self._log(child).open("ab") as log:
+            running.log_since_byte = log.tell()
             running.process = subprocess.Popen(  # noqa: S603 - the words are ours
                 child.argv,
                 env=dict(self.environment),
@@ -156,7 +159,7 @@ class Supervisor:
                     running.delay_s = self.first_delay_s
                 running.process, running.again_at_s = None, now_s + running.delay_s
                 self.say(f"{running.child.name} ended ({_reason(code)}). It is started again in {running.delay_s:g} s.")
-                for line in logs.tail(self._log(running.child)):
+                for line in logs.tail(self._log(running.child), running.log_since_byte):
                     self.say(f"  {running.child.name}: {line}")
                 running.delay_s = min(running.delay_s * 2, LAST_DELAY_S)
 

@@ -16,10 +16,12 @@ import click
 from cli import broker, place
 from cli.db import engine_for, make_ready
 from cli.supervisor import Child, Supervisor
-from cli.words import UNAVAILABLE, Sorry
-from config import Settings
+from cli.words import MISCONFIGURED, UNAVAILABLE, Sorry
+from config import LOOPBACK, Settings
 from core.actions.accounts import issue_setup_link
 from core.actions.policy import Actor
+from core.broker import answers
+from core.scanner.roots import Roots, RootsUnreadable
 from core.store.accounts import operator_exists
 from core.store.db import Sessions
 
@@ -29,20 +31,22 @@ BROKER_PATIENCE_S = 15.0
 @click.command("up")
 @click.option("--port", type=click.IntRange(0, 65535), help="Port the portal listens on; 0 for any free one.")
 @click.option("--host", help="Address the portal listens on.")
-@click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for everything that KeyChest writes.")
+@place.data_option
 def up(port: int | None, host: str | None, data: Path | None) -> None:
     """Start everything here and keep it running: portal, workers, clock, and a broker unless REDIS_URL names one."""
     settings = place.settings(port=port, host=host, data=data)
     place.make_private(settings.data)
+    _check_roots(settings)
     with place.claimed(settings.data):
-        run(settings)
+        run(settings, data)
 
 
-def run(settings: Settings) -> None:
-    """Keep an installation running on a data folder that is claimed. Raises Sorry for what stops the start."""
+def run(settings: Settings, data: Path | None = None) -> None:
+    """Keep an installation running on a data folder that is claimed; `data`: what --data said. Raises Sorry for what stops the start."""
     with listen(settings.host, settings.port) as listener:
         settings = dataclasses.replace(settings, port=listener.getsockname()[1])
-        make_ready(settings)
+        make_ready(settings, data)
+        place.keep_address(settings)
         setup_token = _setup_token(settings)
         own = _own_broker(settings)
         logs = settings.data / "logs"
@@ -54,12 +58,37 @@ def run(settings: Settings) -> None:
             supervisor.start(stages[0])
             _await_broker(supervisor, stages[0][0], own)
         say(f"KeyChest is at http://localhost:{settings.port} (data in {settings.data}; Ctrl-C stops it).")
+        for line in exposure(settings):
+            say(line)
         if setup_token:
             say(f"Nobody has set it up yet. This link works once, for 24 hours: {settings.public_url}/setup/{setup_token}")
         supervisor.run()
         if own:
             broker.tidy(own)
         say("Stopped. Everything is kept.")
+
+
+def exposure(settings: Settings) -> tuple[str, ...]:
+    """What to know where other machines reach the portal; () where none does."""
+    if settings.host in LOOPBACK:
+        return ()
+    kind = "runs as production: the schema is changed by ./keychest db upgrade alone" if settings.production else "runs as development"
+    lines = [f"Other machines can reach it on {settings.host}. It {kind}."]
+    if not settings.base_url:
+        lines.append(
+            f"Set KEYCHEST_BASE_URL: links in mails say {settings.public_url}, and nobody else reaches that. "
+            "Signing in over plain HTTP shows passwords to the network: put a TLS proxy in front, and write its https:// address there."
+        )
+    return tuple(lines)
+
+
+def _check_roots(settings: Settings) -> None:
+    """Raises Sorry for roots that every scan would stumble over."""
+    if settings.extra_roots:
+        try:
+            Roots.load(settings.extra_roots)
+        except RootsUnreadable as error:
+            raise Sorry(str(error), MISCONFIGURED) from None
 
 
 def listen(host: str, port: int) -> socket.socket:
@@ -140,7 +169,7 @@ def _environment(settings: Settings, own: broker.Broker | None) -> dict[str, str
 
 def _await_broker(supervisor: Supervisor, child: Child, own: broker.Broker) -> None:
     end = time.monotonic() + BROKER_PATIENCE_S
-    while not broker.answers(own.url):
+    while not answers(own.url):
         if supervisor.stopping:
             return
         if supervisor.ended(child) or time.monotonic() > end:

@@ -1,15 +1,18 @@
-"""`./keychest user create EMAIL --operator`: a user without a browser."""
+"""`./keychest user create EMAIL --operator` and `user link EMAIL`: a user, or a lost password, without a browser."""
 
 from __future__ import annotations
 
+import functools
+from collections.abc import Callable
 from datetime import UTC, datetime
+from pathlib import Path
 
 import click
 
 from cli import place
 from cli.db import engine_for, make_ready
 from cli.words import USAGE, Sorry
-from core.actions.accounts import Refused, create_user
+from core.actions.accounts import Refused, create_user, issue_welcome_link
 from core.actions.policy import Actor
 from core.store.db import Sessions
 
@@ -22,14 +25,27 @@ def user() -> None:
 @user.command("create")
 @click.argument("email")
 @click.option("--operator", is_flag=True, help="May run this installation.")
-def create(email: str, operator: bool) -> None:
+@place.data_option
+def create(email: str, operator: bool, data: Path | None) -> None:
     """Make a user with an account, and print a link that works once: there they choose a password."""
-    settings = place.settings()
+    _print_link(data, functools.partial(create_user, email=email, operator=operator))
+
+
+@user.command("link")
+@click.argument("email")
+@place.data_option
+def link(email: str, data: Path | None) -> None:
+    """Print a new link for a user: it works once, for 24 hours, and there they choose a new password."""
+    _print_link(data, functools.partial(issue_welcome_link, email=email))
+
+
+def _print_link(data: Path | None, issue: Callable[..., str]) -> None:
+    settings = place.settings(data=data)
     place.make_private(settings.data)
-    make_ready(settings)
+    make_ready(settings, data)
     try:
         with engine_for(settings, "portal") as engine, Sessions(engine).writing() as session:
-            token = create_user(session, Actor(terminal=True), email=email, operator=operator, now=datetime.now(UTC))
+            token = issue(session, Actor(terminal=True), now=datetime.now(UTC))
     except Refused as refusal:
         raise Sorry(str(refusal), USAGE) from None
-    print(f"{settings.public_url}/welcome/{token}")
+    print(f"{place.public_url(settings)}/welcome/{token}")

@@ -20,7 +20,7 @@ from redis import Redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import SettingError, Settings
-from core.actions.claim_scans import Claimed, anything_due, claim_due, release_claims
+from core.actions.claim_scans import Claimed, anything_due, claim_due, pull_in, release_claims
 from core.actions.heartbeats import beat
 from core.actions.notices import notices_due
 from core.actions.watches import rescope_watches
@@ -37,6 +37,8 @@ BEAT = timedelta(seconds=5)
 ROUND = timedelta(minutes=1)
 GRACE = timedelta(minutes=15)
 """A scan later than this is a gap, and told as one."""
+PLAN_MOST = 1.2
+"""No scan is planned further ahead than the interval and its spread: what is, was planned by a clock that was ahead."""
 MISCONFIGURED = 78
 log = logging.getLogger("keychest.clock")
 
@@ -49,6 +51,7 @@ class Clock:
     connection: Redis
     now: Callable[[], datetime]
     lease: timedelta
+    interval: timedelta = timedelta(hours=8)
     allowed_accounts: tuple[str, ...] = ()
     _beat_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
     _round_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
@@ -60,20 +63,21 @@ class Clock:
             with self.sessions.writing() as session:
                 beat(session, "clock", pid=os.getpid(), now=now)
             self._beat_at = now
-        if now - self._round_at >= ROUND:
-            self._make_round(now)
-            self._round_at = now
         handed_out = self._hand_out()
         self._call_notices(now)
+        if now - self._round_at >= ROUND:
+            self._round_at = now  # first: a round that fails is tried in the next minute, and holds nothing else up
+            self._make_round(now)
         return handed_out
 
     def _make_round(self, now: datetime) -> None:
         with self.sessions.writing() as session:
             missed = open_gaps(session, grace=GRACE, now=now)
+            ahead = pull_in(session, longest=self.interval * PLAN_MOST, now=now)
             accounts = accounts_allowed(session, self.allowed_accounts)
             moved = rescope_watches(session, account_ids=sorted(accounts), now=now) if accounts else 0
-        if missed or moved:
-            log.warning("%d scans were missed; %d watches moved to private endpoints", missed, moved)
+        if missed or ahead or moved:
+            log.warning("%d scans were missed, %d were planned too late, %d watches moved to private endpoints", missed, ahead, moved)
 
     def _hand_out(self) -> int:
         with self.sessions.reading() as session:
@@ -147,6 +151,7 @@ def main() -> int:
         connection=connect(settings.redis_url),
         now=lambda: datetime.now(UTC),
         lease=timedelta(seconds=settings.scan_lease_s),
+        interval=timedelta(seconds=settings.scan_interval_s),
         allowed_accounts=settings.scan_allow_accounts if settings.scan_allow else (),
     )
     run(clock, tick_s=settings.clock_tick_s, stop=stop)

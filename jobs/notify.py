@@ -4,30 +4,39 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator, Sequence
+from datetime import timedelta
 
-from core.actions.notices import ToTell, claim_notices, hand_over, record_delivery
+from core.actions.notices import ToTell, claim_notices, hand_over, record_delivery, release_notices
 from core.channels import Channel, Delivery, Message, Topic
 from core.channels.mail import MailChannel
-from core.store.accounts import account_names, emails_of
+from core.store.accounts import account_names, members_of
 from core.store.served_at import served_at
 from jobs.context import Context
 
-AT_ONCE = 200
+AT_ONCE = 100
+WORKS_FOR = timedelta(seconds=45)
+"""Well within the job's own limit, which might strike while a message is on its way."""
 MERGED_FROM = 10
 """From so many messages for one person on, they come as one mail: nobody reads forty."""
 log = logging.getLogger("keychest.notify")
 
 
 def send_notices(context: Context) -> None:
-    """Send what is due, until nothing is."""
+    """Send what is due, until nothing is or the time is over: then the rest is given back, and the clock calls again."""
     channel: Channel = MailChannel(context.smtp_url, context.mail_from, context.data / "outbox")
+    until = context.now() + WORKS_FOR
     while True:
         with context.sessions.writing() as session:
             taken = claim_notices(session, most=AT_ONCE, now=context.now())
         if not taken:
             return
-        for together in _messages(taken):
-            _tell(context, channel, together)
+        messages = list(_messages(taken))
+        while messages and context.now() < until:
+            _tell(context, channel, messages.pop(0))
+        if messages:
+            with context.sessions.writing() as session:
+                release_notices(session, [told.notice_id for together in messages for told in together])
+            return
 
 
 def _messages(taken: Sequence[ToTell]) -> Iterator[list[ToTell]]:
@@ -46,11 +55,19 @@ def _tell(context: Context, channel: Channel, together: Sequence[ToTell]) -> Non
     ids = [told.notice_id for told in together]
     message = _message(context, together)
 
-    def hand() -> bool:
-        with context.sessions.writing() as session:
-            return hand_over(session, ids, now=context.now())
+    handed = False
 
-    delivery = channel.deliver(message, hand) if message else Delivery("failed", "The person has left the account.")
+    def hand() -> bool:
+        nonlocal handed
+        with context.sessions.writing() as session:
+            handed = hand_over(session, ids, now=context.now())
+        return handed
+
+    try:
+        delivery = channel.deliver(message, hand) if message else Delivery("gone")
+    except Exception as error:
+        log.exception("a message could not be told")
+        delivery = Delivery("unsure" if handed else "failed", f"{type(error).__name__}: {error}")
     with context.sessions.writing() as session:
         record_delivery(session, ids, delivery, now=context.now())
     log.info("%s: %d notices", delivery.outcome, len(ids))
@@ -59,7 +76,7 @@ def _tell(context: Context, channel: Channel, together: Sequence[ToTell]) -> Non
 def _message(context: Context, together: Sequence[ToTell]) -> Message | None:
     first = together[0]
     with context.sessions.reading() as session:
-        recipient = emails_of(session, [first.user_id]).get(first.user_id)
+        recipient = next((each.email for each in members_of(session, [first.account_id]) if each.user_id == first.user_id), None)
         account = account_names(session, [first.account_id]).get(first.account_id, "")
         topics = [
             Topic(

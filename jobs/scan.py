@@ -9,9 +9,9 @@ from collections.abc import Sequence
 from dataclasses import replace
 from datetime import timedelta
 
-from sqlalchemy.exc import OperationalError, SQLAlchemyError
+from sqlalchemy.exc import OperationalError
 
-from core.actions.claim_scans import Claimed, scans_in_hand
+from core.actions.claim_scans import Claimed, put_off, scans_in_hand
 from core.actions.record_scan import Result, record_scans
 from core.net.guard import Network
 from core.perspective import LOCAL
@@ -26,6 +26,8 @@ CHUNK = 100
 CHUNK_S = 2.0
 """A transaction holds at most this many results, and no result waits longer than this to be seen."""
 SPREAD = (0.9, 1.1)
+TRIES = 3
+PUT_OFF = timedelta(hours=1)
 log = logging.getLogger("keychest.scan")
 
 
@@ -50,14 +52,12 @@ def _read(context: Context, claims: Sequence[Claimed]) -> list[tuple[Claimed, Ta
 async def _scan(context: Context, todo: list[tuple[Claimed, Target, Sequence[Network]]], roots: Roots) -> None:
     """Scans run on while a chunk is being recorded: recording has a thread of its own."""
     results: asyncio.Queue[Result | None] = asyncio.Queue(CHUNK * 4)
-    recorder = asyncio.create_task(_record(context, results))
     outlook = Outlook(resolvers=context.resolvers)
-    async for claimed, scan in scan_all(todo, outlook, now=context.now):
-        await results.put(Result(claimed.endpoint_id, claimed.claim, _judged(scan, roots, context)))
-        if recorder.done():
-            break
-    await results.put(None)
-    await recorder
+    async with asyncio.TaskGroup() as group:  # when recording fails, scanning ends too, and the other way round
+        group.create_task(_record(context, results))
+        async for claimed, scan in scan_all(todo, outlook, now=context.now):
+            await results.put(Result(claimed.endpoint_id, claimed.claim, _judged(scan, roots, context)))
+        await results.put(None)
 
 
 async def _record(context: Context, results: asyncio.Queue[Result | None]) -> None:
@@ -96,7 +96,7 @@ def _without_what_was_seen(scan: Scan, verb: str) -> Scan:
 
 
 def _record_chunk(context: Context, chunk: list[Result]) -> None:
-    """Record a chunk; where the database refuses something in it, one by one, and the one that is refused without what was seen.
+    """Record a chunk; where something in it cannot be, one by one, and the one that cannot without what was seen.
 
     A database that is away is another matter: the job ends, the leases run out, and all is scanned again.
     """
@@ -104,24 +104,46 @@ def _record_chunk(context: Context, chunk: list[Result]) -> None:
         _record_together(context, chunk)
     except OperationalError:
         raise
-    except (SQLAlchemyError, ValueError) as error:
+    except Exception:
         if len(chunk) > 1:
-            log.warning("a chunk of %d could not be recorded at once (%s); one by one now", len(chunk), error)
+            log.exception("a chunk of %d could not be recorded at once; one by one now", len(chunk))
             for result in chunk:
                 _record_chunk(context, [result])
             return
         log.exception("endpoint %d could not be recorded", chunk[0].endpoint_id)
-        bare = _without_what_was_seen(chunk[0].verdict.scan, "recorded")
-        _record_together(context, [replace(chunk[0], verdict=judge(bare, Roots.load(context.extra_roots), context.now()))])
+        _record_bare(context, chunk[0])
+
+
+def _record_bare(context: Context, result: Result) -> None:
+    """Record that an endpoint could not be recorded; where even that fails, put it off, so that it is not in line for ever."""
+    bare = _without_what_was_seen(result.verdict.scan, "recorded")
+    try:
+        _record_together(context, [replace(result, verdict=judge(bare, Roots.load(context.extra_roots), context.now()))])
+    except OperationalError:
+        raise
+    except Exception:
+        log.exception("endpoint %d is put off", result.endpoint_id)
+        claimed = Claimed(result.endpoint_id, result.claim)
+        with context.sessions.writing() as session:
+            put_off(session, perspective=result.perspective, claimed=claimed, until=context.now() + PUT_OFF)
 
 
 def _record_together(context: Context, chunk: list[Result]) -> None:
-    with context.sessions.writing() as session:
-        recorded = record_scans(
-            session,
-            chunk,
-            interval=timedelta(seconds=context.scan_interval_s),
-            spread=lambda: random.uniform(*SPREAD),  # noqa: S311 - spreads load, keeps no secret
-            now=context.now(),
-        )
-    log.info("recorded %d, late %d", recorded.recorded, recorded.late)
+    """One transaction; begun anew when it lost a deadlock or waited too long for a lock."""
+    for left in reversed(range(TRIES)):
+        try:
+            with context.sessions.writing() as session:
+                recorded = record_scans(
+                    session,
+                    chunk,
+                    interval=timedelta(seconds=context.scan_interval_s),
+                    spread=lambda: random.uniform(*SPREAD),  # noqa: S311 - spreads load, keeps no secret
+                    now=context.now(),
+                )
+        except OperationalError as error:
+            if not left:
+                raise
+            log.warning("a chunk is recorded anew: %s", error)
+        else:
+            log.info("recorded %d, late %d", recorded.recorded, recorded.late)
+            return

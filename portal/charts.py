@@ -14,7 +14,6 @@ DAY = timedelta(days=1)
 RENEW_AT = 2 / 3
 """The share of its life after which a certificate should have been replaced; the first mail goes out then."""
 _LONG, _SHORT = 300 * DAY, 3 * DAY
-_MIDDLE = 50
 _LABEL_ROOM = 12
 
 

@@ -5,19 +5,23 @@ from __future__ import annotations
 import threading
 import time
 from dataclasses import dataclass, field
+from datetime import datetime, timedelta
 from typing import Final
 
-import redis
 from flask import Flask, current_app
-from redis.backoff import NoBackoff
-from redis.retry import Retry
+from sqlalchemy.orm import Session
 
+from core.broker import answers
 from core.store.accounts import SignedIn
+from core.store.heartbeats import heartbeats
 from core.store.listing import counts
 from portal.identity import person
-from portal.parts import Parts, parts, reading
+from portal.parts import Parts, now, parts, reading
 
 ASKED_EVERY_S: Final = 5.0
+SILENT_FOR: Final = timedelta(seconds=60)
+_SCANNING: Final = ("clock", "worker.now", "worker.scan")
+"""Processes without which scans wait."""
 _PATIENCE_S: Final = 0.5
 
 
@@ -28,6 +32,7 @@ class Frame:
     person: SignedIn | None
     names: int | None
     broker_away: bool
+    workers_away: bool
     mail_is_kept: bool
 
     @property
@@ -50,33 +55,51 @@ class BrokerWatch:
         """The newest answer. While one request asks, the others take the answer before."""
         if time.monotonic() - self.asked_at > ASKED_EVERY_S and self.lock.acquire(blocking=False):
             try:
-                self.away = not _answers(self.url)
+                self.away = not answers(self.url, _PATIENCE_S)
                 self.asked_at = time.monotonic()
             finally:
                 self.lock.release()
         return self.away
 
 
-def _answers(url: str) -> bool:
-    probe = redis.Redis.from_url(url, retry=Retry(NoBackoff(), 0), socket_timeout=_PATIENCE_S, socket_connect_timeout=_PATIENCE_S)
-    try:
-        return bool(probe.ping())
-    except (redis.RedisError, OSError):
-        return False
-    finally:
-        probe.close()
+@dataclass(slots=True)
+class WorkWatch:
+    """Whether what scans gives signs of life, asked by one question at most every few seconds."""
+
+    asked_at: float = field(default=float("-inf"))
+    away: bool = False
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+    def is_away(self, session: Session, now: datetime) -> bool:
+        """The newest answer, as `BrokerWatch.is_away`. A process that never gave a sign is away."""
+        if time.monotonic() - self.asked_at > ASKED_EVERY_S and self.lock.acquire(blocking=False):
+            try:
+                beats = heartbeats(session)
+                self.away = any(name not in beats or now - beats[name] > SILENT_FOR for name in _SCANNING)
+                self.asked_at = time.monotonic()
+            finally:
+                self.lock.release()
+        return self.away
 
 
 def install(app: Flask, given: Parts) -> None:
-    """Begin to watch the broker."""
+    """Begin to watch the broker and the workers."""
     app.extensions["keychest.broker"] = BrokerWatch(given.redis_url)
+    app.extensions["keychest.work"] = WorkWatch()
 
 
 def frame() -> Frame:
     """The frame of this request's page."""
     signed_in = person()
     if signed_in is None:
-        return Frame(None, None, broker_away=False, mail_is_kept=False)
+        return Frame(None, None, broker_away=False, workers_away=False, mail_is_kept=False)
     broker: BrokerWatch = current_app.extensions["keychest.broker"]
     names = sum(counts(reading(), signed_in.account_id).values()) if signed_in.account_id is not None else 0
-    return Frame(signed_in, names, broker_away=broker.is_away(), mail_is_kept=parts().mail_is_kept)
+    work: WorkWatch = current_app.extensions["keychest.work"]
+    return Frame(
+        signed_in,
+        names,
+        broker_away=broker.is_away(),
+        workers_away=work.is_away(reading(), now()),
+        mail_is_kept=parts().mail_is_kept,
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import cast
+from typing import Final, cast
 from urllib.parse import quote
 
 import flask
@@ -11,10 +11,19 @@ from flask.typing import ResponseReturnValue
 from htmx_flask import Htmx
 from htmx_flask.requests import HtmxAwareRequest
 
+OURS: Final = "X-KeyChest"
+"""On every answer of the portal. static/js/keychest.js puts no other into a page: a server or proxy before us answers too."""
+
 
 def install(app: Flask) -> None:
-    """Teach the application's requests htmx's headers."""
+    """Teach the application's requests htmx's headers, and mark its answers as its own."""
     Htmx(app)
+    app.after_request(_mark)
+
+
+def _mark(response: Response) -> Response:
+    response.headers[OURS] = "1"
+    return response
 
 
 def _request() -> HtmxAwareRequest:

@@ -84,6 +84,13 @@ def reading() -> Session:
 
 
 @contextmanager
+def looking() -> Iterator[Session]:
+    """A session of its own, for what must be known before the request acts: when the block ends, nothing is held any more."""
+    with cast("Wiring", current_app.extensions["keychest"]).sessions.reading() as session:
+        yield session
+
+
+@contextmanager
 def acting() -> Iterator[Session]:
     """The one transaction of a request that changes something: committed when the block ends, rolled back when it raises."""
     if request.method in SAFE_METHODS or "acted" in g:

@@ -15,7 +15,7 @@ MOST_BAD: Final = 200
 MOST_GOOD: Final = 100
 _WORDS: Final = {"added": ("ok", "Added"), "restored": ("ok", "Restored"), "here": ("unk", "Was here")}
 _SENTENCES: Final = {
-    "added": "Its first scan is shown below.",
+    "added": "Its first scan is on its way.",
     "restored": "It came back from the bin with its history, and is scanned again.",
     "here": "It is in your list already. Nothing changed.",
 }
@@ -66,12 +66,12 @@ def results(lines: Sequence[Line], added: Sequence[Added]) -> Results:
     bad_lines: list[str] = []
     for line in lines:
         if line.listed is None:
-            bad.append(Item("bad", f"Line {line.number}", line.refusal or "", text=line.text))
+            bad.append(Item("bad", f"Was line {line.number}", line.refusal or "", text=line.text))
             bad_lines.append(line.text)
         elif line.first_seen_at_line is None:
             item = became[line.listed]
             if item.outcome == "refused":
-                bad.append(Item("bad", f"Line {line.number}", item.message, line.listed.name, line.listed.port))
+                bad.append(Item("bad", f"Was line {line.number}", item.message, line.listed.name, line.listed.port))
                 bad_lines.append(line.text)
             else:
                 good.append(_good(item, times[line.listed]))

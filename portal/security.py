@@ -26,6 +26,7 @@ _HEADERS: Final = {
     "X-Frame-Options": "DENY",
 }
 _YEAR_S: Final = 31_536_000
+_PASTED: Final = "names"
 
 
 def install(app: Flask, given: Parts) -> None:
@@ -42,6 +43,7 @@ def install(app: Flask, given: Parts) -> None:
         count = given.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
     app.before_request(_refuse_foreign)
+    app.before_request(_refuse_nul)
     CSRFProtect(app)
     app.after_request(_protect)
 
@@ -58,6 +60,16 @@ def _refuse_foreign() -> None:
     origin = request.headers.get("Origin")
     if origin is not None and urlsplit(origin).netloc not in {request.host, urlsplit(parts().public_url).netloc}:
         abort(403, "foreign")
+
+
+def _refuse_nul() -> None:
+    """Raises 400 for a NUL in what questions are made of: PostgreSQL takes it in no text, and no name or address has one.
+
+    A pasted list may hold any: its lines are answered one by one.
+    """
+    typed = [*request.args.lists(), *((field, values) for field, values in request.form.lists() if field != _PASTED)]
+    if "\x00" in request.path or any("\x00" in value for _, values in typed for value in values):
+        abort(400, "nul")
 
 
 def _protect(response: Response) -> Response:

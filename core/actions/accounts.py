@@ -1,4 +1,7 @@
-"""Setting up, users, and signing in and out."""
+"""Setting up, users, and signing in and out.
+
+Hashing a password takes a tenth of a second on purpose, so it is done with no session open: nobody waits for the one writer meanwhile.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +9,15 @@ import functools
 import hashlib
 import re
 import secrets
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from email.errors import HeaderParseError
+from email.headerregistry import Address
+from typing import Final, Literal, NewType
 
 import argon2
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
@@ -32,8 +40,16 @@ LINK_LASTS = timedelta(hours=24)
 SIGN_IN_LASTS = timedelta(days=14)
 PASSWORD_LEAST = 12
 PASSWORD_MOST = 1024
+Kind = Literal["setup", "welcome"]
+PasswordHash = NewType("PasswordHash", str)
 _HASHER = argon2.PasswordHasher()
 _EMAIL = re.compile(r"[^@\s<>\"',;:\\()\[\]\x00-\x1f\x7f]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*")
+
+
+_GONE: Final[dict[Kind, str]] = {
+    "setup": "This link was used already or has run out. Start KeyChest again to get a new one.",
+    "welcome": "This link was used already or has run out. Ask the operator for a new one.",
+}
 
 
 class Refused(ValueError):  # noqa: N818 - a refusal in words
@@ -58,12 +74,29 @@ class NewSignIn:
     user_id: int
 
 
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What is kept of the person with this address. `password_hash` is "" where nobody can sign in with it."""
+
+    email: str
+    password_hash: str
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """A password that was compared with what was kept. `stronger` is its hash by today's measure; None where the kept one meets that."""
+
+    kept: Kept
+    right: bool
+    stronger: PasswordHash | None = None
+
+
 def token_sha256(token: str) -> str:
     """What a token is stored as. A 256-bit random token needs no salt."""
     return hashlib.sha256(token.encode()).hexdigest()
 
 
-def _link(session: Session, kind: str, user_id: int | None, now: datetime) -> str:
+def _link(session: Session, kind: Kind, user_id: int | None, now: datetime) -> str:
     token = secrets.token_urlsafe(32)
     session.add(
         OneTimeLink(kind=kind, token_sha256=token_sha256(token), user_id=user_id, created_at=now, expires_at=now + LINK_LASTS, used_at=None)
@@ -91,45 +124,83 @@ def create_user(session: Session, actor: Actor, *, email: str, operator: bool, n
     return token
 
 
-def set_up_operator(session: Session, *, token: str, email: str, password: str, now: datetime) -> NewSignIn:
-    """The first operator, with an account, signed in. Raises Refused; a link works once, and for nobody once an operator exists."""
+def issue_welcome_link(session: Session, actor: Actor, *, email: str, now: datetime) -> str:
+    """A new token for `/welcome/<token>`, where a user who is there already chooses a new password. Raises Refused."""
+    require_terminal(actor)
+    user = user_by_email(session, email)
+    if user is None:
+        raise Refused("There is no user with this address. Make one with ./keychest user create. Nothing was changed.", "email")
+    token = _link(session, "welcome", user.id, now)
+    append(session, Event("welcome_link.issued.v1", now, actor.name, private={"user": user.ref}))
+    return token
+
+
+def open_link(session: Session, kind: Kind, *, token: str, now: datetime) -> OneTimeLink:
+    """The link that lets somebody in. Raises Refused; a link works once, for a day, and a setup link for nobody once an operator exists."""
     link = usable_link(session, token_sha256(token), now)
-    if link is None or link.kind != "setup" or operator_exists(session):
-        raise Refused("This link was used already or has run out. Start KeyChest again to get a new one.")
-    _check_password(password)
+    if link is None or link.kind != kind or (kind == "setup" and operator_exists(session)):
+        raise Refused(_GONE[kind])
+    return link
+
+
+def set_up_operator(session: Session, *, token: str, email: str, password_hash: PasswordHash, now: datetime) -> NewSignIn:
+    """The first operator, with an account, signed in. Raises Refused, also as `open_link` does."""
+    link = open_link(session, "setup", token=token, now=now)
     user = _new_user(session, email, operator=True, now=now)
-    user.password_hash = _HASHER.hash(password)
+    user.password_hash = password_hash
     link.used_at = now
     append(session, Event("installation.set_up.v1", now, f"user:{user.ref}", private={"user": user.ref}))
     return _sign_in(session, user, now)
 
 
-def accept_welcome(session: Session, *, token: str, password: str, now: datetime) -> NewSignIn:
-    """The password of a user who was made at the terminal, and their first sign-in. Raises Refused."""
-    link = usable_link(session, token_sha256(token), now)
-    user = session.get(User, link.user_id) if link is not None and link.kind == "welcome" else None
-    if link is None or user is None or user.deleted_at is not None:
-        raise Refused("This link was used already or has run out. Ask the operator for a new one.")
-    _check_password(password)
-    user.password_hash = _HASHER.hash(password)
+def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash, now: datetime) -> NewSignIn:
+    """The password of a user who was made at the terminal, and their first sign-in. Raises Refused, also as `open_link` does."""
+    link = open_link(session, "welcome", token=token, now=now)
+    user = session.get(User, link.user_id)
+    if user is None or user.deleted_at is not None:
+        raise Refused(_GONE["welcome"])
+    user.password_hash = password_hash
     link.used_at = now
+    session.execute(sa.update(OneTimeLink).where(OneTimeLink.user_id == user.id, OneTimeLink.used_at.is_(None)).values(used_at=now))
+    session.execute(sa.update(LoginSession).where(LoginSession.user_id == user.id, LoginSession.ended_at.is_(None)).values(ended_at=now))
     append(session, Event("password.chosen.v1", now, f"user:{user.ref}"))
     return _sign_in(session, user, now)
 
 
-def sign_in(session: Session, *, email: str, password: str, now: datetime) -> NewSignIn | None:
-    """A new sign-in; None for a wrong address or password, told apart neither by the answer nor by its duration."""
+def hash_password(password: str) -> PasswordHash:
+    """What is kept of a new password. Raises Refused for one that is too short or too long. Call it with no session open."""
+    if not PASSWORD_LEAST <= len(password) <= PASSWORD_MOST:
+        raise Refused(f"Choose a password of at least {PASSWORD_LEAST} characters. Four or five words are good.", "password")
+    return PasswordHash(_HASHER.hash(password))
+
+
+def kept_of(session: Session, email: str) -> Kept:
+    """What `check_password` compares with."""
     user = user_by_email(session, email)
-    known = user is not None and user.password_hash != ""
+    return Kept(email, user.password_hash if user is not None else "")
+
+
+def check_password(kept: Kept, password: str) -> Checked:
+    """Whether this is the password. Takes as long where nobody can sign in. Call it with no session open."""
+    password = password[:PASSWORD_MOST]
     try:
-        _HASHER.verify(user.password_hash if user is not None and known else _nobody(), password[:PASSWORD_MOST])
+        _HASHER.verify(kept.password_hash or _nobody(), password)
     except argon2.exceptions.VerifyMismatchError:
-        known = False
-    if user is None or not known:
+        return Checked(kept, right=False)
+    if not kept.password_hash:
+        return Checked(kept, right=False)
+    weak = _HASHER.check_needs_rehash(kept.password_hash)
+    return Checked(kept, right=True, stronger=PasswordHash(_HASHER.hash(password)) if weak else None)
+
+
+def sign_in(session: Session, *, checked: Checked, now: datetime) -> NewSignIn | None:
+    """A new sign-in; None for a wrong address or password, and for one that was changed since it was checked."""
+    user = user_by_email(session, checked.kept.email)
+    if user is None or not checked.right or user.password_hash != checked.kept.password_hash:
         append(session, Event("sign_in.failed.v1", now, "nobody", private={"user": user.ref if user is not None else ""}))
         return None
-    if _HASHER.check_needs_rehash(user.password_hash):
-        user.password_hash = _HASHER.hash(password)
+    if checked.stronger is not None:
+        user.password_hash = checked.stronger
     append(session, Event("user.signed_in.v1", now, f"user:{user.ref}"))
     return _sign_in(session, user, now)
 
@@ -162,8 +233,7 @@ def _sign_in(session: Session, user: User, now: datetime) -> NewSignIn:
 
 def _new_user(session: Session, email: str, *, operator: bool, now: datetime) -> User:
     email = email.strip().lower()
-    if len(email) > 254 or not _EMAIL.fullmatch(email):  # noqa: PLR2004 - RFC 5321 section 4.5.3.1.3
-        raise Refused("This is not an e-mail address. Write it like mira@example.org.", "email")
+    _require_address(email)
     if user_by_email(session, email) is not None:
         raise Refused(f"There is a user {email} already. Nothing was changed.", "email")
     user = User(ref=new_ref(), email=email, installation_role="operator" if operator else "", created_at=now, deleted_at=None)
@@ -176,6 +246,12 @@ def _new_user(session: Session, email: str, *, operator: bool, now: datetime) ->
     return user
 
 
-def _check_password(password: str) -> None:
-    if not PASSWORD_LEAST <= len(password) <= PASSWORD_MOST:
-        raise Refused(f"Choose a password of at least {PASSWORD_LEAST} characters. Four or five words are good.", "password")
+def _require_address(email: str) -> None:
+    """Raises Refused for what no mail could be sent to: a message is addressed with the very same class."""
+    if not email.partition("@")[0].isascii():
+        raise Refused("KeyChest cannot send mail to an address with letters like ö before the @. Use one that has a to z only.", "email")
+    if len(email) <= 254 and _EMAIL.fullmatch(email):  # noqa: PLR2004 - RFC 5321 section 4.5.3.1.3
+        with suppress(HeaderParseError, ValueError, IndexError):  # its parser runs off the end of some
+            Address(addr_spec=email)
+            return
+    raise Refused("This is not an e-mail address. Write it like mira@example.org.", "email")

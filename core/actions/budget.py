@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from datetime import datetime, timedelta
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from core.net.names import Listed
+from core.store.db import CHUNK
 from core.store.endpoints import Endpoint, Schedule
 from core.store.watches import Watch
 
@@ -16,15 +18,24 @@ PORTS_PER_NAME = 32
 PORTS_PER_TARGET = 96
 """Ports of one name that all accounts together may watch: nobody's host is scanned port by port from here."""
 WATCHES_PER_ACCOUNT = 100_000
+DAY = timedelta(days=1)
 
 
-def over_budget(session: Session, account_id: int, wanted: Sequence[Listed]) -> dict[Listed, str]:
-    """The names that cannot be taken on, each with a sentence that says why. The others fit together."""
-    names = {listed.name for listed in wanted}
-    mine = _ports(
-        session, sa.select(Watch.name, Watch.port).where(Watch.account_id == account_id, Watch.deleted_at.is_(None), Watch.name.in_(names))
-    )
-    every = _ports(session, sa.select(Endpoint.name, Endpoint.port).join(Schedule).where(Schedule.watchers > 0, Endpoint.name.in_(names)))
+def over_budget(session: Session, account_id: int, wanted: Sequence[Listed], now: datetime) -> dict[Listed, str]:
+    """The names that cannot be taken on, each with a sentence that says why. The others fit together.
+
+    What was watched within the last day counts too: adding and removing in turns is no way to scan a host port by port.
+    """
+    names = sorted({listed.name for listed in wanted})
+    mine: dict[str, set[int]] = {}
+    every: dict[str, set[int]] = {}
+    recent = now - DAY
+    of_mine = sa.or_(Watch.deleted_at.is_(None), Watch.since_at > recent, Watch.deleted_at > recent)
+    of_all = sa.or_(Schedule.watchers > 0, Endpoint.created_at > recent)
+    for start in range(0, len(names), CHUNK):
+        some = names[start : start + CHUNK]
+        _count(mine, session, sa.select(Watch.name, Watch.port).where(Watch.account_id == account_id, of_mine, Watch.name.in_(some)))
+        _count(every, session, sa.select(Endpoint.name, Endpoint.port).join(Schedule).where(of_all, Endpoint.name.in_(some)))
     total = session.scalar(sa.select(sa.func.count()).where(Watch.account_id == account_id, Watch.deleted_at.is_(None))) or 0
     refused: dict[Listed, str] = {}
     for listed in wanted:
@@ -44,8 +55,6 @@ def over_budget(session: Session, account_id: int, wanted: Sequence[Listed]) -> 
     return refused
 
 
-def _ports(session: Session, query: sa.Select[str, int]) -> dict[str, set[int]]:
-    ports: dict[str, set[int]] = {}
+def _count(ports: dict[str, set[int]], session: Session, query: sa.Select[str, int]) -> None:
     for name, port in session.execute(query):
         ports.setdefault(name, set()).add(port)
-    return ports

@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from core.store.db import CHUNK
+from core.store.db import CHUNK, rowcount
 from core.store.endpoints import Endpoint, Schedule
 
 
@@ -83,3 +83,16 @@ def anything_due(session: Session, *, perspective: str, now: datetime) -> bool:
     free = sa.or_(Schedule.lease_until.is_(None), Schedule.lease_until <= now)
     where = (Schedule.perspective == perspective, Schedule.watchers > 0, Schedule.next_scan_at <= now, free)
     return session.scalar(sa.select(sa.exists().where(*where))) or False
+
+
+def put_off(session: Session, *, perspective: str, claimed: Claimed, until: datetime) -> None:
+    """Take out of hand what could not be recorded at all, until `until`: it must not be the first in line for ever."""
+    where = (Schedule.endpoint_id == claimed.endpoint_id, Schedule.perspective == perspective, Schedule.claim == claimed.claim)
+    later = {"lease_until": None, "next_scan_at": until, "urgent": False, "failures": Schedule.failures + 1}
+    session.execute(sa.update(Schedule).where(*where).values(later).execution_options(synchronize_session=False))
+
+
+def pull_in(session: Session, *, longest: timedelta, now: datetime) -> int:
+    """Make due what is planned later than any plan reaches: the clock was ahead when it was planned. How many were."""
+    too_late = sa.update(Schedule).where(Schedule.next_scan_at > now + longest).values(next_scan_at=now)
+    return rowcount(session.execute(too_late.execution_options(synchronize_session=False)))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -14,13 +14,13 @@ from audit.log import Event, append
 from core.actions.budget import over_budget
 from core.actions.incidents import close_incidents
 from core.actions.policy import Actor, Permission, require
-from core.actions.write_notices import cancel_notices
+from core.actions.settle_notices import cancel_notices
 from core.net.names import Listed
 from core.perspective import LOCAL
 from core.store.accounts import Account
 from core.store.base import new_ref
 from core.store.endpoints import Domain, ensure_endpoints, lock_schedules
-from core.store.watches import NO_END, STATES, Watch, binned_by_endpoint, live_by_endpoint, move_tallies, own_watches
+from core.store.watches import NO_END, STATES, Watch, binned_by_target, live_by_target, move_tallies, own_watches
 
 _CHUNK = 500
 
@@ -43,22 +43,31 @@ def add_domains(session: Session, actor: Actor, *, listed: Sequence[Listed], pri
     account_id = require(actor, Permission.ADD_DOMAINS)
     _lock(session, account_id)
     scope = actor.account_ref if private_ranges else ""
-    done: list[Added] = []
-    for chunk in _batches(listed):
-        done += _add_chunk(session, actor, account_id, chunk, scope=scope, now=now)
-    outcomes = Counter(item.outcome for item in done)
+    wanted = sorted(set(listed), key=lambda each: (each.name, each.port))  # one order for everybody: nobody waits for each other
+    refused = over_budget(session, account_id, wanted, now)
+    wanted = [each for each in wanted if each not in refused]
+    endpoints: dict[Listed, int] = {}
+    for chunk in _batches(wanted):
+        endpoints |= _endpoints(session, chunk, scope, now)
+    lock_schedules(session, list(endpoints.values()))
+    became = {each: Added(each, "refused", message=why) for each, why in refused.items()}
+    for chunk in _batches(wanted):
+        became |= _add_chunk(session, actor, account_id, {each: endpoints[each] for each in chunk}, now)
+    done = tuple(became[each] for each in listed)
+    outcomes = Counter(item.outcome for item in became.values())
     if outcomes["added"] or outcomes["restored"]:
         public = {"added": outcomes["added"], "restored": outcomes["restored"]}
         append(session, Event("domains.added.v1", now, actor.name, actor.account_ref, public))
-    return tuple(done)
+    return done
 
 
 def remove_watches(session: Session, actor: Actor, *, refs: Sequence[str], now: datetime) -> int:
     """Put these watches into the bin, from where they come back whole for 30 days. How many were; strangers' are not touched."""
     account_id = require(actor, Permission.REMOVE_DOMAINS)
     _lock(session, account_id)
-    watches = own_watches(session, account_id, refs, binned=False)
-    schedules = lock_schedules(session, [watch.endpoint_id for watch in watches])
+    found = own_watches(session, account_id, refs, binned=False)
+    schedules = lock_schedules(session, [watch.endpoint_id for watch in found])
+    watches = own_watches(session, account_id, refs, binned=False)  # again, as they are now that nobody records a scan of them
     moves: Counter[tuple[int, str]] = Counter()
     for watch in watches:
         watch.deleted_at, watch.deleted_by = now, actor.user_id
@@ -68,8 +77,8 @@ def remove_watches(session: Session, actor: Actor, *, refs: Sequence[str], now: 
     session.flush()
     _settle_domains(session, {watch.domain_id for watch in watches}, now)
     close_incidents(session, [watch.id for watch in watches], now)
-    cancel_notices(session, [watch.id for watch in watches], now)
     move_tallies(session, moves)
+    cancel_notices(session, [watch.id for watch in watches], now)
     if watches:
         append(session, Event("domains.removed.v1", now, actor.name, actor.account_ref, {"removed": len(watches)}))
     return len(watches)
@@ -80,47 +89,46 @@ def restore_watches(session: Session, actor: Actor, *, refs: Sequence[str], now:
     account_id = require(actor, Permission.RESTORE_DOMAINS)
     _lock(session, account_id)
     watches = own_watches(session, account_id, refs, binned=True)
-    taken = live_by_endpoint(session, account_id, [watch.endpoint_id for watch in watches])
-    back: dict[int, Watch] = {}
+    taken = live_by_target(session, account_id, {(watch.name, watch.port) for watch in watches})
+    refused = over_budget(
+        session, account_id, sorted({Listed(watch.name, watch.port) for watch in watches}, key=lambda each: each.name), now
+    )
+    back: dict[tuple[str, int], Watch] = {}
     for watch in sorted(watches, key=lambda watch: -watch.id):
-        if watch.endpoint_id not in taken:
-            back.setdefault(watch.endpoint_id, watch)
+        if (watch.name, watch.port) not in taken and Listed(watch.name, watch.port) not in refused:
+            back.setdefault((watch.name, watch.port), watch)
     _bring_back(session, account_id, list(back.values()), now)
     if back:
         append(session, Event("domains.restored.v1", now, actor.name, actor.account_ref, {"restored": len(back)}))
     return len(back)
 
 
-def _batches(listed: Sequence[Listed]) -> Iterable[tuple[Listed, ...]]:
+def _batches(listed: Sequence[Listed]) -> Iterator[tuple[Listed, ...]]:
     for start in range(0, len(listed), _CHUNK):
         yield tuple(listed[start : start + _CHUNK])
 
 
-def _add_chunk(
-    session: Session, actor: Actor, account_id: int, chunk: Sequence[Listed], *, scope: str, now: datetime
-) -> Iterable[Added]:  # fmt: skip
-    wanted = list(dict.fromkeys(chunk))
-    refused = over_budget(session, account_id, wanted)
-    wanted = [listed for listed in wanted if listed not in refused]
-    endpoints = _endpoints(session, wanted, scope, now)
-    live = live_by_endpoint(session, account_id, list(endpoints.values()))
-    binned = binned_by_endpoint(session, account_id, list(endpoints.values()))
-    back = [binned[e] for e in endpoints.values() if e in binned and e not in live]
-    fresh = {listed: e for listed, e in endpoints.items() if e not in live and e not in binned}
-    _bring_back(session, account_id, back, now)
+def _add_chunk(session: Session, actor: Actor, account_id: int, endpoints: dict[Listed, int], now: datetime) -> dict[Listed, Added]:
+    targets = {(each.name, each.port) for each in endpoints}
+    live = live_by_target(session, account_id, targets)
+    binned = binned_by_target(session, account_id, targets - set(live))
+    for listed, endpoint_id in endpoints.items():
+        watch = binned.get((listed.name, listed.port))
+        if watch is not None and watch.endpoint_id != endpoint_id:  # private ranges were opened or closed meanwhile
+            watch.endpoint_id, watch.since_at = endpoint_id, now
+    _bring_back(session, account_id, list(binned.values()), now)
+    fresh = {each: e for each, e in endpoints.items() if (each.name, each.port) not in live.keys() | binned.keys()}
     new = _watch(session, actor, account_id, fresh, now)
-    restored = {watch.endpoint_id for watch in back}
-    for listed in chunk:
-        if listed in refused:
-            yield Added(listed, "refused", message=refused[listed])
-            continue
-        endpoint_id = endpoints[listed]
-        if endpoint_id in restored:
-            yield Added(listed, "restored", binned[endpoint_id].ref)
-        elif endpoint_id in live:
-            yield Added(listed, "here", live[endpoint_id].ref)
+    became: dict[Listed, Added] = {}
+    for listed, endpoint_id in endpoints.items():
+        target = (listed.name, listed.port)
+        if target in binned:
+            became[listed] = Added(listed, "restored", binned[target].ref)
+        elif target in live:
+            became[listed] = Added(listed, "here", live[target].ref)
         else:
-            yield Added(listed, "added", new[endpoint_id].ref)
+            became[listed] = Added(listed, "added", new[endpoint_id].ref)
+    return became
 
 
 def _endpoints(session: Session, wanted: Sequence[Listed], scope: str, now: datetime) -> dict[Listed, int]:
@@ -206,5 +214,5 @@ def _settle_domains(session: Session, domain_ids: set[int], now: datetime) -> No
 
 
 def _lock(session: Session, account_id: int) -> None:
-    """Two people of one account change its list one after the other."""
-    session.execute(sa.select(Account.id).where(Account.id == account_id).with_for_update())
+    """Two people of one account change its list one after the other. Rows that only refer to the account are not held up."""
+    session.execute(sa.select(Account.id).where(Account.id == account_id).with_for_update(key_share=True))

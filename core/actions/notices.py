@@ -13,6 +13,7 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from core.actions.settle_notices import cancel
 from core.channels import Delivery
 from core.store.endpoints import lock_schedules
 from core.store.incidents import Notice
@@ -53,20 +54,16 @@ def notices_due(session: Session, now: datetime) -> bool:
 def claim_notices(session: Session, *, most: int, now: datetime) -> list[ToTell]:
     """Take notices to tell. Those whose scan is too old are put off, and their endpoints are scanned first."""
     free = sa.or_(Notice.lease_until.is_(None), Notice.lease_until <= now)
-    rows = session.execute(
-        sa.select(Notice, Watch)
-        .join(Watch, Watch.id == Notice.watch_id)
-        .where(*_OPEN, Notice.due_at <= now, free)
-        .order_by(Notice.id)
-        .limit(most)
-        .with_for_update(of=Notice, skip_locked=True)
-    )
+    due = sa.select(Notice, Watch).join(Watch, Watch.id == Notice.watch_id).where(*_OPEN, Notice.due_at <= now, free)
+    due = due.order_by(Notice.due_at, Notice.id).limit(most)
+    # Schedules before notices, as those who record scans take them: else each would wait for the other.
+    stale = {watch.endpoint_id for notice, watch in session.execute(due) if now - notice.verified_at > FRESH}
+    _scan_first(session, sorted(stale), now)
     taken: list[ToTell] = []
-    stale: set[int] = set()
-    for notice, watch in rows.all():
+    again = due.with_for_update(of=Notice, skip_locked=True).execution_options(populate_existing=True)
+    for notice, watch in session.execute(again).all():
         if now - notice.verified_at > FRESH:
             notice.due_at = now + LOOK_AGAIN
-            stale.add(watch.endpoint_id)
             continue
         notice.lease_until = now + LEASE
         notice.attempts += 1
@@ -87,7 +84,6 @@ def claim_notices(session: Session, *, most: int, now: datetime) -> list[ToTell]
             )
         )
     session.flush()
-    _scan_first(session, sorted(stale), now)
     return taken
 
 
@@ -109,6 +105,9 @@ def record_delivery(session: Session, notice_ids: Sequence[int], delivery: Deliv
         notice.lease_until = None
         if delivery.outcome == "elsewhere":
             continue
+        if delivery.outcome == "gone":
+            cancel(notice, now)
+            continue
         notice.subject, notice.body, notice.last_error = delivery.subject, delivery.body, delivery.error
         if delivery.outcome in {"sent", "kept"}:
             notice.sent_at, notice.kept = now, delivery.outcome == "kept"
@@ -116,6 +115,12 @@ def record_delivery(session: Session, notice_ids: Sequence[int], delivery: Deliv
             notice.handed_at = None
             notice.due_at = now + min(LAST_RETRY, FIRST_RETRY * 2 ** min(notice.attempts - 1, 10))
     session.flush()
+
+
+def release_notices(session: Session, notice_ids: Sequence[int]) -> None:
+    """Give back what there was no time to tell."""
+    where = (Notice.id.in_(notice_ids), *_OPEN)
+    session.execute(sa.update(Notice).where(*where).values(lease_until=None).execution_options(synchronize_session=False))
 
 
 def _scan_first(session: Session, endpoint_ids: Sequence[int], now: datetime) -> None:

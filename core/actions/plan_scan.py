@@ -12,6 +12,8 @@ SOON = timedelta(days=3)
 HOUR = timedelta(hours=1)
 FIRST_RETRY = timedelta(minutes=5)
 SHARE_OF_LIFETIME = 48
+SOONEST = timedelta(minutes=1)
+"""However short a lifetime, nobody is dialled more often than this."""
 STEPS = (3, 6, 12)
 
 
@@ -26,22 +28,27 @@ def next_scan(verdict: Verdict, summary: Summary, *, failures: int, interval: ti
         wait = min(interval, FIRST_RETRY * 2 ** min(failures - 1, 10))
     elif summary.state == "bad" or (summary.ends_at and summary.ends_at - now < SOON):
         wait = min(interval, HOUR)
-    for address in verdict.addresses:
-        leaf = address.leaf
-        if leaf and leaf.not_before and leaf.not_after and leaf.not_after > now:
-            wait = min(wait, max((leaf.not_after - leaf.not_before) / SHARE_OF_LIFETIME, timedelta(seconds=30)))
+    for begins, ends in _lifetimes(verdict):
+        if begins <= now < ends:
+            wait = min(wait, max((ends - begins) / SHARE_OF_LIFETIME, SOONEST))
     due = now + wait * spread
-    return min([due, *(moment + timedelta(seconds=1) for moment in _turning_points(verdict) if now < moment < due)])
+    turns = [moment + timedelta(seconds=1) for moment in _turning_points(verdict) if now < moment < due]
+    return max(min([due, *turns]), min(due, now + SOONEST))
+
+
+def _lifetimes(verdict: Verdict) -> list[tuple[datetime, datetime]]:
+    """Beginning and end of every leaf whose dates can be read and are in order."""
+    leaves = [address.leaf for address in verdict.addresses if address.leaf is not None]
+    dates = [(leaf.not_before, leaf.not_after) for leaf in leaves]
+    return [(begins, ends) for begins, ends in dates if begins is not None and ends is not None and begins < ends]
 
 
 def _turning_points(verdict: Verdict) -> list[datetime]:
     """When a verdict changes by time alone: a beginning, an end, and the shares of the lifetime at which people are told."""
     points: list[datetime] = []
-    for address in verdict.addresses:
-        leaf = address.leaf
-        if leaf is None or leaf.not_before is None or leaf.not_after is None:
-            continue
-        lifetime = leaf.not_after - leaf.not_before
-        points += [leaf.not_before, leaf.not_after, leaf.not_after - SOON]
-        points += [leaf.not_after - lifetime / step for step in STEPS]
+    for begins, ends in _lifetimes(verdict):
+        lifetime = ends - begins
+        points += [begins, ends, *(ends - lifetime / step for step in STEPS)]
+        if lifetime > SOON:
+            points.append(ends - SOON)
     return points

@@ -86,7 +86,7 @@ def record_observations(session: Session, seen: Sequence[Seen]) -> None:
             if row.path != path:
                 row.path = path
             gone.pop(key, None)
-        for row in gone.values():
+        for row in gone.values() if not verdict.scan.partial else ():  # half an answer says nothing of the other half
             row.gone_at = row.gone_at or at
     session.flush()
 

@@ -54,7 +54,7 @@ def record_scans(
     late: list[Result] = []
     for result in sorted({result.endpoint_id: result for result in results}.values(), key=lambda result: result.endpoint_id):
         schedule = _schedule(schedules, result)
-        if schedule is None or not _wanted(schedule, result):
+        if schedule is None or not _wanted(schedule, result, now):
             late.append(result)
         else:
             in_hand.append((result, schedule, summarise(result.verdict)))
@@ -76,13 +76,14 @@ def _schedule(schedules: dict[int, list[Schedule]], result: Result) -> Schedule 
     return next((row for row in schedules.get(result.endpoint_id, []) if row.perspective == result.perspective), None)
 
 
-def _wanted(schedule: Schedule, result: Result) -> bool:
+def _wanted(schedule: Schedule, result: Result, now: datetime) -> bool:
     """Whether a scan is in hand, and this one is newer than the last that was recorded.
 
     Whose claim it was does not matter: where a lease ran out and the endpoint was handed out anew, the first result to come is as
     good as the second, which then finds nothing in hand.
     """
-    newer = schedule.last_scanned_at is None or result.verdict.scan.scanned_at > schedule.last_scanned_at
+    last = schedule.last_scanned_at
+    newer = last is None or result.verdict.scan.scanned_at > last or last > now  # a clock that was ahead must not blind us
     return schedule.lease_until is not None and newer
 
 

@@ -7,18 +7,19 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Session
+from sqlalchemy.orm import Session, aliased
 
 from audit.log import Event, append
 from core.actions.policy import Actor, Permission, require
 from core.perspective import LOCAL
 from core.store.accounts import account_refs
-from core.store.endpoints import Endpoint, ensure_endpoints, lock_schedules
+from core.store.endpoints import Endpoint, Schedule, ensure_endpoints, lock_schedules
 from core.store.watches import Watch, own_watches
 
 SCAN_NOW_EVERY = timedelta(seconds=30)
 """How soon one endpoint may be asked for again, by whomever: a host is not ours to hammer."""
 STUCK_AFTER = timedelta(minutes=5)
+MOVED_AT_ONCE = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,46 +30,63 @@ class ScanNow:
     message: str
 
 
-def scan_now(session: Session, actor: Actor, *, ref: str, now: datetime) -> ScanNow | None:
-    """Ask for a scan of the watch's endpoint ahead of its time. None when the account has no such watch."""
+def scan_now(session: Session, actor: Actor, *, refs: Sequence[str], now: datetime) -> list[ScanNow]:
+    """Ask for scans of these watches' endpoints ahead of their time; what the account does not watch is left out."""
     account_id = require(actor, Permission.SCAN_NOW)
-    for watch in own_watches(session, account_id, [ref], binned=False):
-        schedule = lock_schedules(session, [watch.endpoint_id])[watch.endpoint_id][0]
-        asked = schedule.requested_at
-        if asked and (schedule.last_scanned_at is None or schedule.last_scanned_at < asked) and now - asked < STUCK_AFTER:
-            return ScanNow("running", "A scan is under way. Its result appears here by itself.")
-        if schedule.last_scanned_at and now - schedule.last_scanned_at < SCAN_NOW_EVERY:
-            wait = int(SCAN_NOW_EVERY.total_seconds())
-            return ScanNow("too_soon", f"This was scanned less than {wait} seconds ago. Nothing was asked for; try again in a moment.")
-        schedule.next_scan_at, schedule.requested_at, schedule.urgent = now, now, True
-        append(session, Event("scan.requested.v1", now, actor.name, actor.account_ref))
-        return ScanNow("asked", "A scan was asked for.")
-    return None
+    watches = own_watches(session, account_id, refs, binned=False)
+    schedules = lock_schedules(session, [watch.endpoint_id for watch in watches])
+    outcomes = [_ask(schedules[watch.endpoint_id][0], now) for watch in watches]
+    if asked := sum(1 for each in outcomes if each.outcome == "asked"):
+        append(session, Event("scan.requested.v1", now, actor.name, actor.account_ref, {"names": asked}))
+    return outcomes
+
+
+def _ask(schedule: Schedule, now: datetime) -> ScanNow:
+    asked, last = schedule.requested_at, schedule.last_scanned_at
+    if asked and (last is None or last < asked) and now - asked < STUCK_AFTER:
+        return ScanNow("running", "A scan is under way. Its result appears here by itself.")
+    if last and now - last < SCAN_NOW_EVERY:
+        wait = int(SCAN_NOW_EVERY.total_seconds())
+        return ScanNow("too_soon", f"This was scanned less than {wait} seconds ago. Nothing was asked for; try again in a moment.")
+    schedule.next_scan_at, schedule.requested_at, schedule.urgent = now, now, True
+    return ScanNow("asked", "A scan was asked for.")
 
 
 def rescope_watches(session: Session, *, account_ids: Sequence[int], now: datetime) -> int:
     """Give these accounts endpoints of their own for what they watch, since the operator opened private ranges to them.
 
-    Quiet: what they watch stays the same, only who else may see the result changes. How many watches moved.
+    At most a few hundred at a time: the rest waits for the next round. What the account watches at its own endpoint already is left
+    where it is. Quiet: what they watch stays the same, only who else may see the result changes. How many watches moved.
     """
-    moved = 0
-    watches = session.execute(
-        sa.select(Watch, Endpoint)
-        .join(Endpoint, Endpoint.id == Watch.endpoint_id)
-        .where(Watch.account_id.in_(account_ids), Watch.deleted_at.is_(None), Endpoint.scope == "")
-        .order_by(Watch.id)
-    )
     refs = account_refs(session, account_ids)
-    for watch, endpoint in watches.all():
-        own = ensure_endpoints(
-            session, {(endpoint.name, endpoint.port)}, scope=refs[watch.account_id], perspective=LOCAL, now=now
-        )[endpoint.name, endpoint.port]  # fmt: skip
-        for rows in lock_schedules(session, [endpoint.id, own]).values():
-            for schedule in rows:
-                schedule.watchers += 1 if schedule.endpoint_id == own else -1
-                if schedule.endpoint_id == own:
-                    schedule.next_scan_at, schedule.requested_at, schedule.urgent = now, now, True
-        watch.endpoint_id, watch.since_at = own, now
-        moved += 1
+    own, shared = aliased(Endpoint), aliased(Endpoint)
+    twin = sa.select(Watch.id).join(own, own.id == Watch.endpoint_id).where(own.scope != "", Watch.deleted_at.is_(None))
+    rows = session.execute(
+        sa.select(Watch, shared)
+        .join(shared, shared.id == Watch.endpoint_id)
+        .where(Watch.account_id.in_(account_ids), Watch.deleted_at.is_(None), shared.scope == "")
+        .order_by(Watch.id)
+        .limit(MOVED_AT_ONCE)
+    ).all()
+    targets: dict[int, dict[tuple[str, int], Watch]] = {}
+    for watch, endpoint in rows:
+        targets.setdefault(watch.account_id, {})[endpoint.name, endpoint.port] = watch
+    moves: list[tuple[Watch, int]] = []
+    for account_id, wanted in sorted(targets.items()):
+        owned = ensure_endpoints(session, set(wanted), scope=refs[account_id], perspective=LOCAL, now=now)
+        taken = set(
+            session.scalars(
+                twin.where(Watch.account_id == account_id, Watch.endpoint_id.in_(owned.values())).with_only_columns(Watch.endpoint_id)
+            )
+        )
+        moves += [(watch, owned[target]) for target, watch in wanted.items() if owned[target] not in taken]
+    schedules = lock_schedules(session, [endpoint_id for watch, to in moves for endpoint_id in (watch.endpoint_id, to)])
+    for watch, to in moves:
+        for schedule in schedules[watch.endpoint_id]:
+            schedule.watchers -= 1
+        for schedule in schedules[to]:
+            schedule.watchers += 1
+            schedule.next_scan_at, schedule.requested_at, schedule.urgent = now, now, True
+        watch.endpoint_id, watch.since_at = to, now
     session.flush()
-    return moved
+    return len(moves)

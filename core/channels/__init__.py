@@ -41,7 +41,7 @@ class Delivery:
     """What became of a message.
 
     `outcome` is "sent"; "kept" (no server is set, it lies in the outbox folder); "failed" (may be tried again); "unsure" (must not be
-    tried again by itself); or "elsewhere" (not ours to send any more).
+    tried again by itself); "elsewhere" (not ours to send any more); or "gone" (the person left: nobody is to be told).
     """
 
     outcome: str

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import tempfile
+from contextlib import suppress
 from dataclasses import dataclass
+from email.errors import MessageError
 from email.headerregistry import Address
 from email.message import EmailMessage
+from email.policy import SMTP
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -34,12 +38,14 @@ class MailChannel:
     def deliver(self, message: Message, hand: Hand) -> Delivery:
         """Send or keep the message."""
         subject, text = compose(message)
-        mail = _mail(message, subject, text, self.sender)
+        try:
+            mail = _addressed(self.sender, message.recipient)
+        except _UnaddressableError as error:
+            return Delivery("failed", str(error), subject, text)
+        _fill(mail, message, subject, text)
         if not self.smtp_url:
-            if not hand():
-                return Delivery("elsewhere")
-            _keep(self.outbox, message.ref, mail)
-            return Delivery("kept", subject=subject, body=text)
+            outcome, error_words = _keep(self.outbox, message.ref, mail.as_bytes(), hand)
+            return Delivery(outcome, error_words, subject, text)
         try:
             server = Server.from_url(self.smtp_url)
             address = parseaddr(self.sender)[1]
@@ -78,11 +84,25 @@ def _spelled(text: str) -> str:
     return "".join(f"<{run}>" if hidden else run for hidden, run in visible(text))
 
 
-def _mail(message: Message, subject: str, text: str, sender: str) -> EmailMessage:
+class _UnaddressableError(ValueError):
+    """An address that no mail can bear. The message is for people."""
+
+
+def _addressed(sender: str, recipient: str) -> EmailMessage:
+    """A mail that has its two addresses and nothing else. Raises _UnaddressableError."""
     mail = EmailMessage()
     name, address = parseaddr(sender)
-    mail["From"] = Address(display_name=name, addr_spec=address)
-    mail["To"] = Address(addr_spec=message.recipient)
+    try:
+        mail["From"] = Address(display_name=name, addr_spec=address)
+        mail["To"] = Address(addr_spec=recipient)
+        mail.as_bytes(policy=SMTP)  # some are refused only as they are written
+    except (MessageError, ValueError, LookupError, AttributeError) as error:  # the library's parser raises all of these
+        shown = f"from {_spelled(sender)} to {_spelled(recipient)}"
+        raise _UnaddressableError(f"No mail can be written {shown}: one of the two is not a mail address.") from error
+    return mail
+
+
+def _fill(mail: EmailMessage, message: Message, subject: str, text: str) -> None:
     mail["Subject"] = subject
     mail["Date"] = format_datetime(message.written_at)
     mail["Message-ID"] = f"<{message.ref}@{urlsplit(message.portal_url).hostname or 'localhost'}>"
@@ -91,14 +111,37 @@ def _mail(message: Message, subject: str, text: str, sender: str) -> EmailMessag
     topics = [_plain(topic) for topic in message.topics]
     html = render("mail/notice.html", topics=topics, account=message.account, portal_url=message.portal_url, subject=subject)
     mail.add_alternative(html, subtype="html")
-    return mail
 
 
-def _keep(outbox: Path, ref: str, mail: EmailMessage) -> None:
+def _keep(outbox: Path, ref: str, content: bytes, hand: Hand) -> tuple[str, str]:
+    """Outcome and error, as in Delivery. All that a full disk can refuse is done before `hand` is called."""
+    try:
+        temporary = _written(outbox, ref, content)
+    except OSError as error:
+        return "failed", f"The mail could not be kept in the outbox folder: {error.strerror}."
+    try:
+        if not hand():
+            return "elsewhere", ""
+        temporary.replace(outbox / f"{ref}.eml")
+    except OSError as error:  # nothing has left us: it may be tried again
+        return "failed", f"The mail could not be kept in the outbox folder: {error.strerror}."
+    finally:
+        with suppress(OSError):
+            temporary.unlink(missing_ok=True)
+    return "kept", ""
+
+
+def _written(outbox: Path, ref: str, content: bytes) -> Path:
+    """A file of this call's own, on the disk for certain: another worker may be trying the same message. Raises OSError."""
     outbox.mkdir(mode=0o700, parents=True, exist_ok=True)
-    temporary = outbox / f".{ref}.tmp"
-    with temporary.open("wb") as file:
-        file.write(mail.as_bytes())
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(outbox / f"{ref}.eml")
+    number, name = tempfile.mkstemp(prefix=f".{ref}.", suffix=".tmp", dir=outbox)
+    try:
+        with os.fdopen(number, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        with suppress(OSError):
+            Path(name).unlink()
+        raise
+    return Path(name)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import smtplib
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP
@@ -48,24 +49,35 @@ def send_mail(server: Server, message: EmailMessage, *, sender: str, recipient: 
     """
     try:
         smtp = _connect(server)
-    except (smtplib.SMTPException, OSError) as error:
+    except (smtplib.SMTPException, OSError, ValueError) as error:  # ValueError: a word that cannot be sent as ASCII
         raise NotSent(f"The mail server {server.host}:{server.port} cannot be used: {_words(error)}") from error
-    with smtp:
-        try:
-            smtp.ehlo_or_helo_if_needed()
-            _agree(smtp.mail(sender), f"the sender {sender}")
-            _agree(smtp.rcpt(recipient), f"the recipient {recipient}")
-        except (smtplib.SMTPException, OSError) as error:
-            raise NotSent(f"The mail server ended the conversation: {_words(error)}") from error
-        if not before_content():
-            return False
-        try:
-            code, answer = smtp.data(message.as_bytes(policy=SMTP))  # CRLF, and no line over 998 octets (RFC 5322 section 2.1.1)
-        except smtplib.SMTPDataError as error:
-            raise NotSent(f"The mail server refused the message: {_words(error)}") from error
-        except (smtplib.SMTPException, OSError) as error:
-            raise Unsure(f"The connection ended before the mail server answered: {_words(error)}") from error
-        _agree((code, answer), "the message")
+    try:
+        return _hand_in(smtp, message.as_bytes(policy=SMTP), sender, recipient, before_content)
+    finally:
+        with suppress(smtplib.SMTPException, OSError):  # what became of the message is known; no farewell changes it
+            smtp.quit()
+        smtp.close()
+
+
+def _hand_in(smtp: smtplib.SMTP, content: bytes, sender: str, recipient: str, before_content: Callable[[], bool]) -> bool:
+    """As send_mail. `content` has CRLF, and no line over 998 octets (RFC 5322 section 2.1.1)."""
+    try:
+        smtp.ehlo_or_helo_if_needed()
+        _agree(smtp.mail(sender), f"the sender {sender}")
+        _agree(smtp.rcpt(recipient), f"the recipient {recipient}")
+    except (smtplib.SMTPException, OSError) as error:
+        raise NotSent(f"The mail server ended the conversation: {_words(error)}") from error
+    except ValueError as error:
+        raise NotSent(f"This mail server cannot be told the addresses {sender} and {recipient}: {_words(error)}") from error
+    if not before_content():
+        return False
+    try:
+        code, answer = smtp.data(content)
+    except smtplib.SMTPDataError as error:
+        raise NotSent(f"The mail server refused the message: {_words(error)}") from error
+    except (smtplib.SMTPException, OSError) as error:
+        raise Unsure(f"The connection ended before the mail server answered: {_words(error)}") from error
+    _agree((code, answer), "the message")
     return True
 
 

@@ -99,6 +99,8 @@ def read_name(text: str, default_port: int = DEFAULT_PORT) -> Listed:
         raise NameRefused("There is no name here.")
     if len(line) > MOST_LINE_CHARACTERS:
         raise NameRefused(f"This line has {len(line):,} characters; a host name has at most {MOST_NAME_CHARACTERS}.")
+    if "\t" in line:
+        raise NameRefused("There is a blank in this line. Write one name per line.")
     hidden = next((char for char in line if invisible(char) and char not in "\u200c\u200d"), None)  # these two are for IDNA to judge
     if hidden is not None:
         raise NameRefused(f"There is an invisible character in this name: {named(hidden)}. Type the name instead of pasting it.")

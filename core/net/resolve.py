@@ -46,12 +46,17 @@ class Failure:
 class Resolution:
     """What the DNS says. `addresses` holds at most 16 literals, IPv4 first, sorted; it is empty only with a failure.
 
-    `cname_chain` is the names passed through, in order, without the one that was asked for.
+    `cname_chain` is the names passed through, in order, without the one that was asked for. `beyond` is the literals past the
+    sixteenth: the guard is asked about them as about the others, but they are not dialled. `partial`: the name may have, or has,
+    addresses that are not in `addresses`, since one family failed while the other answered or since there are some beyond. A
+    family that is known to be empty is an answer.
     """
 
     cname_chain: tuple[str, ...] = ()
     addresses: tuple[str, ...] = ()
     failure: Failure | None = None
+    beyond: tuple[str, ...] = ()
+    partial: bool = False
 
 
 class _AnswerError(ValueError):
@@ -66,7 +71,7 @@ async def open_resolver(resolvers: Sequence[str] = ()) -> AsyncIterator[aiodns.D
 
 
 async def resolve(name: str, dns: aiodns.DNSResolver, timeout_s: float = TIMEOUT_S) -> Resolution:
-    """Ask for A and AAAA of an A-label name. One family that fails while the other answers is no failure."""
+    """Ask for A and AAAA of an A-label name. One family that fails while the other answers makes it partial."""
     if name == "localhost" or name.endswith(".localhost"):
         return Resolution(addresses=("127.0.0.1", "::1"))
     queries = [asyncio.ensure_future(dns.query_dns(name, kind)) for kind in ("A", "AAAA")]
@@ -82,14 +87,15 @@ async def resolve(name: str, dns: aiodns.DNSResolver, timeout_s: float = TIMEOUT
             elif isinstance(error := query.exception(), aiodns.error.DNSError):
                 errors.append(int(error.args[0]))
             else:
-                found, addresses = _follow(name, query.result().answer)
+                found, family = _follow(name, query.result().answer)
                 cnames = max(cnames, found, key=len)
-                families.append(addresses)
+                families.append(family)
     except _AnswerError as refused:
         return Resolution(failure=Failure(Unresolved.DNS_ERROR, str(refused)))
-    addresses_kept = _capped(families)
-    if addresses_kept:
-        return Resolution(cnames, addresses_kept)
+    addresses, beyond = _capped(families)
+    if addresses:
+        unanswered = any(error not in _ANSWERS for error in errors)
+        return Resolution(cnames, addresses, beyond=beyond, partial=unanswered or bool(beyond))
     return Resolution(cnames, failure=_failure(name, errors))
 
 
@@ -119,13 +125,16 @@ def _plain(name: str | bytes) -> str:
     return text.lower().rstrip(".")
 
 
-def _capped(families: Sequence[Sequence[str]]) -> tuple[str, ...]:
-    """At most 16, of both families alike, and the same ones whatever order the server shuffled them into."""
+def _capped(families: Sequence[Sequence[str]]) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """At most 16, of both families alike, the same ones whatever order the server shuffled them into; and those beyond."""
     sorted_ones = [sorted({ipaddress.ip_address(literal) for literal in family}, key=int) for family in families]
     taken = [address for address in chain.from_iterable(zip_longest(*sorted_ones)) if address is not None]
-    return tuple(str(address) for address in sorted(taken[:MOST_ADDRESSES], key=lambda address: (address.version, int(address))))
+    kept = sorted(taken[:MOST_ADDRESSES], key=lambda address: (address.version, int(address)))
+    return tuple(map(str, kept)), tuple(map(str, taken[MOST_ADDRESSES:]))
 
 
+_ANSWERS: Final = frozenset({ARES_ENODATA, ARES_ENOTFOUND})
+"""Errors that say for certain that a family is empty. Some balancers answer NXDOMAIN for the family that they do not know."""
 _WORDS: Final = {
     ARES_ETIMEOUT: "No DNS resolver answered in time.",
     ARES_ECONNREFUSED: "No DNS resolver could be reached.",

@@ -34,9 +34,6 @@ class PathTrouble(enum.StrEnum):
     OTHER = "other"  # the reason says what
 
 
-UNANCHORED = frozenset({PathTrouble.SELF_SIGNED, PathTrouble.UNTRUSTED_ROOT, PathTrouble.MISSING_INTERMEDIATE})
-
-
 @dataclass(frozen=True, slots=True)
 class Diagnosis:
     """The trouble, the certificate that has it, and a sentence where the judge's own would mislead ("" elsewhere)."""

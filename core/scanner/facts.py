@@ -102,12 +102,17 @@ class Observation:
 
 @dataclass(frozen=True, slots=True)
 class Scan:
-    """All probes of one target in one run. `observations` is never empty: a failure is an observation too."""
+    """All probes of one target in one run. `observations` is never empty: a failure is an observation too.
+
+    `partial`: the name may have addresses that were not looked at, since the DNS answered for one family only or gave more than
+    are dialled. That an address is not among the observations then says nothing about it.
+    """
 
     target: Target
     scanned_at: datetime
     cname_chain: tuple[str, ...]
     observations: tuple[Observation, ...]
+    partial: bool = False
 
 
 class Severity(enum.StrEnum):

@@ -105,9 +105,9 @@ async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now:
     if found.failure is not None:
         failure = Failure(FailureKind(found.failure.kind.value), Stage.DNS, found.failure.message)
         return Scan(target, scanned_at, found.cname_chain, (Observation("", outlook.perspective, failure),))
-    refused = _refused(found.addresses, allow, outlook.perspective)
+    refused = _refused(found, allow, outlook.perspective)
     if refused:
-        return Scan(target, scanned_at, found.cname_chain, refused)
+        return Scan(target, scanned_at, found.cname_chain, refused, found.partial)
     turns = asyncio.Semaphore(MOST_PROBES_AT_ONCE)
 
     async def probe(address: str) -> Observation:
@@ -116,18 +116,22 @@ async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now:
 
     probes = [asyncio.create_task(probe(address)) for address in found.addresses]
     try:
-        return Scan(target, scanned_at, found.cname_chain, tuple(await asyncio.gather(*probes)))
+        return Scan(target, scanned_at, found.cname_chain, tuple(await asyncio.gather(*probes)), found.partial)
     finally:
         for unfinished in probes:
             unfinished.cancel()
 
 
-def _refused(addresses: Sequence[str], allow: Sequence[Network], perspective: str) -> tuple[Observation, ...]:
+def _refused(found: Resolution, allow: Sequence[Network], perspective: str) -> tuple[Observation, ...]:
     """One refused observation for each address when any of them may not be dialled; nothing when all may.
 
-    A name that mixes public and internal addresses is how a scanner is turned against its own network, so none is dialled.
+    A name that mixes public and internal addresses is how a scanner is turned against its own network, so none is dialled. Of
+    the addresses beyond those that are dialled, which may be thousands, the first that is denied is told.
     """
-    reasons = {address: refusal(address, allow) for address in addresses}
+    reasons = {address: refusal(address, allow) for address in found.addresses}
+    denied_beyond = next(((address, reason) for address in found.beyond if (reason := refusal(address, allow))), None)
+    if denied_beyond:
+        reasons |= dict([denied_beyond])
     if not any(reasons.values()):
         return ()
     beside = "This address was not dialled, because the name also has an address that we do not dial."

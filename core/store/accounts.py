@@ -203,9 +203,3 @@ def account_refs(session: Session, account_ids: Sequence[int]) -> dict[int, str]
 def account_names(session: Session, account_ids: Sequence[int]) -> dict[int, str]:
     """What these accounts are called."""
     return dict(session.execute(sa.select(Account.id, Account.name).where(Account.id.in_(account_ids))).all())
-
-
-def emails_of(session: Session, user_ids: Sequence[int]) -> dict[int, str]:
-    """The addresses of these users, as far as they are still here."""
-    where = (User.id.in_(user_ids), User.deleted_at.is_(None))
-    return dict(session.execute(sa.select(User.id, User.email).where(*where)).all())

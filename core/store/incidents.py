@@ -11,7 +11,10 @@ from core.store.base import Base, Id, index_where
 
 
 class Incident(Base):
-    """A bad finding as it concerns one account's watch, from open to close."""
+    """A bad finding as it concerns one account's watch, from open to close.
+
+    `removed`: it closed because the watch went into the bin, not because it was cured. `cleared_at`: from here on no all-clear is owed.
+    """
 
     __tablename__ = "incidents"
     id: Mapped[Id]
@@ -24,7 +27,10 @@ class Incident(Base):
     message: Mapped[str]
     opened_at: Mapped[datetime]
     closed_at: Mapped[datetime | None]
+    removed: Mapped[bool] = mapped_column(default=False)
+    cleared_at: Mapped[datetime | None]
     __table_args__ = (
+        index_where("cleared_at IS NULL", "ix_incidents_owed", "watch_id"),
         index_where("closed_at IS NULL", "uq_incidents_open", "watch_id", "check", "certificate", unique=True),
         sa.Index("ix_incidents_account", "account_id", "opened_at"),
     )
@@ -44,7 +50,6 @@ class Notice(Base):
     account_id: Mapped[int] = mapped_column(sa.ForeignKey("accounts.id"))
     user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"))
     watch_id: Mapped[int] = mapped_column(sa.ForeignKey("watches.id"), index=True)
-    incident_id: Mapped[int | None] = mapped_column(sa.ForeignKey("incidents.id"))
     channel: Mapped[str] = mapped_column(sa.String(16), default="mail")
     kind: Mapped[str] = mapped_column(sa.String(16))
     step: Mapped[str] = mapped_column(sa.String(16), default="")
@@ -68,3 +73,11 @@ class Notice(Base):
         index_where("sent_at IS NULL AND cancelled_at IS NULL", "ix_notices_due", "due_at"),
         sa.Index("ix_notices_account", "account_id", "created_at"),
     )
+
+
+class NoticeIncident(Base):
+    """Which incidents a notice tells of. An incident is told when one of its notices was handed over."""
+
+    __tablename__ = "notice_incidents"
+    notice_id: Mapped[int] = mapped_column(sa.ForeignKey("notices.id"), primary_key=True, autoincrement=False)
+    incident_id: Mapped[int] = mapped_column(sa.ForeignKey("incidents.id"), primary_key=True, autoincrement=False, index=True)

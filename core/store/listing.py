@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -23,6 +24,9 @@ KEPT_FOR: Final = timedelta(days=30)
 SORTS: Final = ("worst", "ends", "name")
 MOST_TEXT: Final = 253
 _MOST_BY_U_LABEL: Final = 5_000
+_SCHEME: Final = re.compile(r"^[a-z][a-z0-9+.\-]*://")
+_URL_REST: Final = re.compile(r"[/?#]")
+_PORT: Final = re.compile(r"[0-9]{1,5}")
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -208,12 +212,23 @@ def _moment(micros: str) -> datetime | None:
 
 
 def _named(session: Session, account_id: int, text: str) -> sa.ColumnElement[bool]:
-    """Names that hold this text as machines write them (A-label) or as people read them (U-label)."""
-    wanted = text.strip().lower()[:MOST_TEXT]
+    """Names that hold this text as machines write them (A-label) or as people read them (U-label), at the port that it names."""
+    wanted, port = _asked_for(text)
     where = (Watch.account_id == account_id, Watch.deleted_at.is_(None), Watch.name.contains("xn--"))
     ids: list[int] = []
     for row_id, name in session.execute(sa.select(Watch.id, Watch.name).where(*where)):
         if wanted in u_label(name) and len(ids) < _MOST_BY_U_LABEL:
             ids.append(row_id)
     plain = Watch.name.contains(wanted, autoescape=True)
-    return sa.or_(plain, Watch.id.in_(ids)) if ids else plain
+    named = sa.or_(plain, Watch.id.in_(ids)) if ids else plain
+    return sa.and_(named, Watch.port == port) if port is not None else named
+
+
+def _asked_for(text: str) -> tuple[str, int | None]:
+    """Part of a name, and a port, of "part", "part:port" or a whole URL."""
+    whole = text.strip().lower()[:MOST_TEXT]
+    place = _URL_REST.split(_SCHEME.sub("", whole), maxsplit=1)[0]
+    name, colon, digits = place.partition(":")
+    if not colon or not digits:
+        return name or whole, None
+    return (name, int(digits)) if _PORT.fullmatch(digits) else (place, None)

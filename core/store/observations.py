@@ -23,7 +23,7 @@ class Certificate(Base):
     serial: Mapped[str | None]
     not_before: Mapped[datetime | None]
     not_after: Mapped[datetime | None] = mapped_column(index=True)
-    key: Mapped[str | None] = mapped_column(sa.String(64))
+    key: Mapped[str | None]
     spki_sha256: Mapped[str | None] = mapped_column(sa.String(64))
     unreadable: Mapped[list[str]]
 
@@ -44,10 +44,10 @@ class Observation(Base):
     failure_kind: Mapped[str | None] = mapped_column(sa.String(32))
     failure_stage: Mapped[str | None] = mapped_column(sa.String(16))
     failure_message: Mapped[str | None]
-    tls_version: Mapped[str | None] = mapped_column(sa.String(16))
-    tls_cipher: Mapped[str | None] = mapped_column(sa.String(64))
-    tls_group: Mapped[str | None] = mapped_column(sa.String(64))
-    tls_alpn: Mapped[str | None] = mapped_column(sa.String(32))
+    tls_version: Mapped[str | None]
+    tls_cipher: Mapped[str | None]
+    tls_group: Mapped[str | None]
+    tls_alpn: Mapped[str | None]
     leaf_sha256: Mapped[str | None] = mapped_column(sa.ForeignKey("certificates.sha256"), index=True)
     chain: Mapped[list[str]]
     ocsp_staple: Mapped[bytes | None]

@@ -181,11 +181,6 @@ def others_there(session: Session, account_id: int, digest: str, places: Sequenc
     return tuple(found.values())[:most]
 
 
-def certificate_der(session: Session, digest: str) -> bytes | None:
-    """The stored bytes."""
-    return session.scalar(sa.select(Certificate.der).where(Certificate.sha256 == digest))
-
-
 def names_watched(session: Session, account_id: int, names: Sequence[str]) -> dict[str, str]:
     """Of these names, those that the account watches, with the reference of one of the watches."""
     found: dict[str, str] = {}

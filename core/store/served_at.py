@@ -22,6 +22,7 @@ def served_at(session: Session, account_id: int, certificate: str) -> list[str]:
             Watch.account_id == account_id,
             Watch.deleted_at.is_(None),
             Current.gone_at.is_(None),
+            Current.last_seen_at >= Watch.since_at,
             Observation.leaf_sha256 == certificate,
         )
         .distinct()

@@ -103,7 +103,9 @@ class Found:
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One line of a history: kind "seen" or "failed" (an observation), "opened" or "closed" (an incident).
+    """One line of a history: kind "seen" or "failed" (an observation), "opened", "closed" or "removed" (an incident).
+
+    "removed": it ended because the watch went into the bin; nobody knows whether it was cured.
 
     `about` is the certificate, `words` the failure's or the incident's sentence, `severity` the incident's.
     """
@@ -243,11 +245,12 @@ def history(session: Session, watched: Standing, *, until: datetime | None, skip
         nothing.label("severity"),
         Observation.id.label("row"),
     ).where(Observation.endpoint_id == watched.endpoint_id, Observation.seen_at >= watched.since_at)
+    ended = sa.case((Incident.removed, sa.literal("removed")), else_=sa.literal("closed"))
     told = [
-        sa.select(moment, sa.literal(kind), nothing, Incident.message, Incident.certificate, Incident.severity, Incident.id).where(
+        sa.select(moment, kind, nothing, Incident.message, Incident.certificate, Incident.severity, Incident.id).where(
             Incident.watch_id == watched.watch_id, moment >= watched.since_at
         )
-        for moment, kind in ((Incident.opened_at, "opened"), (Incident.closed_at, "closed"))
+        for moment, kind in ((Incident.opened_at, sa.literal("opened")), (Incident.closed_at, ended))
     ]
     every = sa.union_all(seen, *told).subquery()
     query = sa.select(every).order_by(every.c.at.desc(), every.c.kind, every.c.row.desc()).limit(most)

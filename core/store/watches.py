@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
@@ -75,17 +75,33 @@ def own_watches(session: Session, account_id: int, refs: Sequence[str], *, binne
     found: list[Watch] = []
     for start in range(0, len(refs), CHUNK):
         chunk = list(refs)[start : start + CHUNK]
-        found += session.scalars(sa.select(Watch).where(Watch.account_id == account_id, Watch.ref.in_(chunk), where).order_by(Watch.id))
+        found += session.scalars(
+            sa.select(Watch)
+            .where(Watch.account_id == account_id, Watch.ref.in_(chunk), where)
+            .order_by(Watch.id)
+            .execution_options(populate_existing=True)
+        )
     return found
 
 
-def live_by_endpoint(session: Session, account_id: int, endpoint_ids: Sequence[int]) -> dict[int, Watch]:
-    """The account's live watch of each endpoint that has one."""
-    where = (Watch.account_id == account_id, Watch.endpoint_id.in_(endpoint_ids), Watch.deleted_at.is_(None))
-    return {watch.endpoint_id: watch for watch in session.scalars(sa.select(Watch).where(*where))}
+def live_by_target(session: Session, account_id: int, targets: Collection[tuple[str, int]]) -> dict[tuple[str, int], Watch]:
+    """The account's live watch of each (name, port) that has one."""
+    return _by_target(session, account_id, targets, Watch.deleted_at.is_(None))
 
 
-def binned_by_endpoint(session: Session, account_id: int, endpoint_ids: Sequence[int]) -> dict[int, Watch]:
-    """The account's newest binned watch of each endpoint that has one."""
-    where = (Watch.account_id == account_id, Watch.endpoint_id.in_(endpoint_ids), Watch.deleted_at.is_not(None))
-    return {watch.endpoint_id: watch for watch in session.scalars(sa.select(Watch).where(*where).order_by(Watch.id))}
+def binned_by_target(session: Session, account_id: int, targets: Collection[tuple[str, int]]) -> dict[tuple[str, int], Watch]:
+    """The account's newest binned watch of each (name, port) that has one."""
+    return _by_target(session, account_id, targets, Watch.deleted_at.is_not(None))
+
+
+def _by_target(
+    session: Session, account_id: int, targets: Collection[tuple[str, int]], where: sa.ColumnElement[bool]
+) -> dict[tuple[str, int], Watch]:
+    names = sorted({name for name, _ in targets})
+    found: dict[tuple[str, int], Watch] = {}
+    for start in range(0, len(names), CHUNK):
+        query = sa.select(Watch).where(Watch.account_id == account_id, Watch.name.in_(names[start : start + CHUNK]), where)
+        for watch in session.scalars(query.order_by(Watch.id)):
+            if (watch.name, watch.port) in targets:
+                found[watch.name, watch.port] = watch
+    return found

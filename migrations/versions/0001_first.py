@@ -43,7 +43,7 @@ def upgrade() -> None:
         sa.Column("serial", sa.Text(), nullable=True),
         sa.Column("not_before", Utc(), nullable=True),
         sa.Column("not_after", Utc(), nullable=True),
-        sa.Column("key", sa.String(length=64), nullable=True),
+        sa.Column("key", sa.Text(), nullable=True),
         sa.Column("spki_sha256", sa.String(length=64), nullable=True),
         sa.Column("unreadable", Json(), nullable=False),
         sa.PrimaryKeyConstraint("sha256", name=op.f("pk_certificates")),
@@ -194,10 +194,10 @@ def upgrade() -> None:
         sa.Column("failure_kind", sa.String(length=32), nullable=True),
         sa.Column("failure_stage", sa.String(length=16), nullable=True),
         sa.Column("failure_message", sa.Text(), nullable=True),
-        sa.Column("tls_version", sa.String(length=16), nullable=True),
-        sa.Column("tls_cipher", sa.String(length=64), nullable=True),
-        sa.Column("tls_group", sa.String(length=64), nullable=True),
-        sa.Column("tls_alpn", sa.String(length=32), nullable=True),
+        sa.Column("tls_version", sa.Text(), nullable=True),
+        sa.Column("tls_cipher", sa.Text(), nullable=True),
+        sa.Column("tls_group", sa.Text(), nullable=True),
+        sa.Column("tls_alpn", sa.Text(), nullable=True),
         sa.Column("leaf_sha256", sa.String(length=64), nullable=True),
         sa.Column("chain", Json(), nullable=False),
         sa.Column("ocsp_staple", sa.LargeBinary(), nullable=True),
@@ -372,12 +372,22 @@ def upgrade() -> None:
         sa.Column("message", sa.Text(), nullable=False),
         sa.Column("opened_at", Utc(), nullable=False),
         sa.Column("closed_at", Utc(), nullable=True),
+        sa.Column("removed", sa.Boolean(), nullable=False),
+        sa.Column("cleared_at", Utc(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_incidents_account_id_accounts")),
         sa.ForeignKeyConstraint(["watch_id"], ["watches.id"], name=op.f("fk_incidents_watch_id_watches")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_incidents")),
         sa.UniqueConstraint("ref", name=op.f("uq_incidents_ref")),
     )
     op.create_index("ix_incidents_account", "incidents", ["account_id", "opened_at"], unique=False)
+    op.create_index(
+        "ix_incidents_owed",
+        "incidents",
+        ["watch_id"],
+        unique=False,
+        sqlite_where=sa.text("cleared_at IS NULL"),
+        postgresql_where=sa.text("cleared_at IS NULL"),
+    )
     op.create_index(
         "uq_incidents_open",
         "incidents",
@@ -393,7 +403,6 @@ def upgrade() -> None:
         sa.Column("account_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("user_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
         sa.Column("watch_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=False),
-        sa.Column("incident_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), nullable=True),
         sa.Column("channel", sa.String(length=16), nullable=False),
         sa.Column("kind", sa.String(length=16), nullable=False),
         sa.Column("step", sa.String(length=16), nullable=False),
@@ -414,7 +423,6 @@ def upgrade() -> None:
         sa.Column("body", sa.Text(), nullable=False),
         sa.Column("last_error", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_notices_account_id_accounts")),
-        sa.ForeignKeyConstraint(["incident_id"], ["incidents.id"], name=op.f("fk_notices_incident_id_incidents")),
         sa.ForeignKeyConstraint(["user_id"], ["users.id"], name=op.f("fk_notices_user_id_users")),
         sa.ForeignKeyConstraint(["watch_id"], ["watches.id"], name=op.f("fk_notices_watch_id_watches")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_notices")),
@@ -431,9 +439,20 @@ def upgrade() -> None:
         postgresql_where=sa.text("sent_at IS NULL AND cancelled_at IS NULL"),
     )
     op.create_index(op.f("ix_notices_watch_id"), "notices", ["watch_id"], unique=False)
+    op.create_table(
+        "notice_incidents",
+        sa.Column("notice_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.Column("incident_id", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), autoincrement=False, nullable=False),
+        sa.ForeignKeyConstraint(["incident_id"], ["incidents.id"], name=op.f("fk_notice_incidents_incident_id_incidents")),
+        sa.ForeignKeyConstraint(["notice_id"], ["notices.id"], name=op.f("fk_notice_incidents_notice_id_notices")),
+        sa.PrimaryKeyConstraint("notice_id", "incident_id", name=op.f("pk_notice_incidents")),
+    )
+    op.create_index(op.f("ix_notice_incidents_incident_id"), "notice_incidents", ["incident_id"], unique=False)
 
 
 def downgrade() -> None:
+    op.drop_index(op.f("ix_notice_incidents_incident_id"), table_name="notice_incidents")
+    op.drop_table("notice_incidents")
     op.drop_index(op.f("ix_notices_watch_id"), table_name="notices")
     op.drop_index(
         "ix_notices_due",
@@ -448,6 +467,12 @@ def downgrade() -> None:
         table_name="incidents",
         sqlite_where=sa.text("closed_at IS NULL"),
         postgresql_where=sa.text("closed_at IS NULL"),
+    )
+    op.drop_index(
+        "ix_incidents_owed",
+        table_name="incidents",
+        sqlite_where=sa.text("cleared_at IS NULL"),
+        postgresql_where=sa.text("cleared_at IS NULL"),
     )
     op.drop_index("ix_incidents_account", table_name="incidents")
     op.drop_table("incidents")

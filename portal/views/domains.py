@@ -81,7 +81,9 @@ def remove(actor: Actor) -> ResponseReturnValue:
     with acting() as session:
         removed = remove_watches(session, actor, refs=refs, now=now())
     if removed:
-        fields = tuple(("ref", ref) for ref in refs)
+        asked = _wanted(request.form)
+        place = {"q": asked.text, "state": asked.state, "sort": asked.sort, "after": asked.after, "before": asked.before}
+        fields = (*(("ref", ref) for ref in refs), *((name, value) for name, value in place.items() if value))
         tell("ok", f"{plural(removed, 'name')} moved to the bin, kept there for 30 days.", undo="/domains/restore", fields=fields)
     else:
         tell("info", _NONE)
@@ -104,8 +106,8 @@ def check(actor: Actor) -> ResponseReturnValue:
     """Ask for a scan of the selected names now."""
     refs = request.form.getlist("ref")[:PAGE]
     with acting() as session:
-        asked = [scan_now(session, actor, ref=ref, now=now()) for ref in refs]
-    outcomes = Counter(one.outcome for one in asked if one is not None)
+        asked = scan_now(session, actor, refs=refs, now=now())
+    outcomes = Counter(one.outcome for one in asked)
     sentences = [
         (outcomes["asked"], f"A scan of {plural(outcomes['asked'], 'name')} was asked for."),
         (outcomes["running"], f"{plural(outcomes['running'], 'is', 'are')} being checked already."),

@@ -38,8 +38,8 @@ def show(actor: Actor, ref: str) -> ResponseReturnValue:
 def scan(actor: Actor, ref: str) -> ResponseReturnValue:
     """Ask for a scan, and back to the page, which then waits for it."""
     with acting() as session:
-        asked = scan_now(session, actor, ref=ref, now=now())
-    answer = found(asked)
+        asked = scan_now(session, actor, refs=[ref], now=now())
+    answer = found(next(iter(asked), None))
     tell(_OUTCOMES[answer.outcome], answer.message)
     return redirect(f"/endpoints/{ref}", 303)
 

@@ -10,7 +10,7 @@ from flask import Flask, Response, current_app, request
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
-from werkzeug.exceptions import HTTPException, MethodNotAllowed, RequestEntityTooLarge, TooManyRequests
+from werkzeug.exceptions import HTTPException, MethodNotAllowed, TooManyRequests
 
 from core.actions.policy import NotAllowed
 from core.render import render
@@ -68,6 +68,14 @@ _FOREIGN: Final = Problem(
     _NOTHING,
     "Go back, reload the page, and send it again. If you did not send anything, another page tried to in your name.",
 )
+_NUL: Final = Problem(
+    400,
+    "This holds a character that cannot be used",
+    _NOTHING,
+    "There is an invisible NUL character in the address or in what was typed. Type it again rather than pasting it.",
+)
+_BY_WORD: Final = {"foreign": _FOREIGN, "nul": _NUL}
+"""Why portal.security refused."""
 
 
 def install(app: Flask) -> None:
@@ -83,8 +91,8 @@ def install(app: Flask) -> None:
 def _http(error: Exception) -> Response:
     raised = cast("HTTPException", error)
     status = raised.code or 500
-    if status == 403 and raised.description == "foreign":  # noqa: PLR2004 - see portal.security
-        return _answer(_FOREIGN)
+    if raised.description in _BY_WORD:
+        return _answer(_BY_WORD[raised.description])
     if raised.response is not None and status < 400:  # noqa: PLR2004 - the router's own redirects
         return cast("Response", raised.get_response())
     answer = _answer(_BY_STATUS.get(status) or _BY_STATUS[500 if status >= 500 else 400], status)  # noqa: PLR2004
@@ -92,8 +100,6 @@ def _http(error: Exception) -> Response:
         answer.headers["Allow"] = ", ".join(sorted(raised.valid_methods))
     if isinstance(raised, TooManyRequests):
         answer.headers["Retry-After"] = "60"
-    if isinstance(raised, RequestEntityTooLarge):
-        answer.headers["Connection"] = "close"
     return answer
 
 

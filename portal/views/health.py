@@ -7,13 +7,11 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any, TypeVar
 
-import redis
 from flask import Blueprint, current_app, jsonify
 from flask.typing import ResponseReturnValue
-from redis.backoff import NoBackoff
-from redis.retry import Retry
 from sqlalchemy.exc import SQLAlchemyError
 
+from core.broker import answers
 from core.store.db import Sessions
 from core.store.heartbeats import heartbeats, oldest_overdue_at
 
@@ -44,7 +42,7 @@ def health(sessions: Sessions, redis_url: str, now: datetime) -> tuple[dict[str,
     beats, overdue_at = seen if seen is not None else ({}, None)
     ages = {name: _age_s(beats.get(name), now) for name in ("clock", *(f"worker.{queue}" for queue in WORKERS))}
     overdue_s = _age_s(overdue_at, now)
-    broker = _within(lambda: _broker_answers(redis_url)) or False
+    broker = _within(lambda: answers(redis_url)) or False
     alive = all(age is not None and age <= HEARTBEAT_S for age in ages.values())
     well = seen is not None and broker and alive and (overdue_s is None or overdue_s <= OVERDUE_S)
     content = {
@@ -64,18 +62,6 @@ def _ask(sessions: Sessions, now: datetime) -> tuple[dict[str, datetime], dateti
             return heartbeats(session), oldest_overdue_at(session, now)
     except SQLAlchemyError:
         return None
-
-
-def _broker_answers(redis_url: str) -> bool:
-    if not redis_url:
-        return False
-    probe = redis.Redis.from_url(redis_url, retry=Retry(NoBackoff(), 0), socket_timeout=1.0, socket_connect_timeout=1.0)
-    try:
-        return bool(probe.ping())
-    except (redis.RedisError, OSError):
-        return False
-    finally:
-        probe.close()
 
 
 def _within(look: Callable[[], T]) -> T | None:

@@ -6,12 +6,24 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from core.actions.accounts import PASSWORD_LEAST, Refused, accept_welcome, set_up_operator, sign_in, sign_out, token_sha256
-from core.store.accounts import operator_exists, usable_link
+from core.actions.accounts import (
+    PASSWORD_LEAST,
+    Kind,
+    PasswordHash,
+    Refused,
+    accept_welcome,
+    check_password,
+    hash_password,
+    kept_of,
+    open_link,
+    set_up_operator,
+    sign_in,
+    sign_out,
+)
 from portal.html import page
 from portal.identity import SIGN_IN, let_in, let_out, person, safe_next, who
 from portal.limits import by_address, by_person, by_person_and_network
-from portal.parts import acting, now, reading
+from portal.parts import acting, looking, now, reading
 
 views = Blueprint("sign_in", __name__)
 _WRONG = "This address and password do not go together. Look at both, and type the password again."
@@ -34,8 +46,11 @@ def enter() -> ResponseReturnValue:
     """Sign in. A wrong address and a wrong password are answered alike."""
     onward = safe_next(request.form.get("next", "/"))
     email = request.form.get("email", "")
+    with looking() as session:
+        kept = kept_of(session, email)
+    checked = check_password(kept, request.form.get("password", ""))
     with acting() as session:
-        fresh = sign_in(session, email=email, password=request.form.get("password", ""), now=now())
+        fresh = sign_in(session, checked=checked, now=now())
     if fresh is None:
         return _form(onward, email=email, error=_WRONG, status=422)
     let_in(fresh)
@@ -56,8 +71,7 @@ def leave() -> ResponseReturnValue:
 @views.get("/setup/<token>")
 def show_setup(token: str) -> ResponseReturnValue:
     """The form by which the first operator sets the installation up."""
-    usable = _usable("setup", token) and not operator_exists(reading())
-    return _first_form("setup", usable=usable)
+    return _first_form("setup", usable=_usable("setup", token))
 
 
 @views.post("/setup/<token>")
@@ -66,8 +80,9 @@ def set_up(token: str) -> ResponseReturnValue:
     """Make the first operator, signed in."""
     email = request.form.get("email", "")
     try:
+        password_hash = _chosen("setup", token)
         with acting() as session:
-            fresh = set_up_operator(session, token=token, email=email, password=request.form.get("password", ""), now=now())
+            fresh = set_up_operator(session, token=token, email=email, password_hash=password_hash, now=now())
     except Refused as refused:
         return _first_form("setup", usable=bool(refused.field), email=email, refused=refused)
     let_in(fresh)
@@ -85,24 +100,35 @@ def show_welcome(token: str) -> ResponseReturnValue:
 def welcome(token: str) -> ResponseReturnValue:
     """Keep the password, and sign in."""
     try:
+        password_hash = _chosen("welcome", token)
         with acting() as session:
-            fresh = accept_welcome(session, token=token, password=request.form.get("password", ""), now=now())
+            fresh = accept_welcome(session, token=token, password_hash=password_hash, now=now())
     except Refused as refused:
         return _first_form("welcome", usable=bool(refused.field), refused=refused)
     let_in(fresh)
     return redirect("/", 303)
 
 
-def _usable(kind: str, token: str) -> bool:
-    link = usable_link(reading(), token_sha256(token), now())
-    return link is not None and link.kind == kind
+def _chosen(kind: Kind, token: str) -> PasswordHash:
+    """The hash of the password that was typed, made for the holder of a link only. Raises Refused."""
+    with looking() as session:
+        open_link(session, kind, token=token, now=now())
+    return hash_password(request.form.get("password", ""))
+
+
+def _usable(kind: Kind, token: str) -> bool:
+    try:
+        open_link(reading(), kind, token=token, now=now())
+    except Refused:
+        return False
+    return True
 
 
 def _form(onward: str, *, email: str = "", error: str = "", status: int = 200) -> ResponseReturnValue:
     return page("sign_in/page.html", status=status, onward=onward, email=email, error=error)
 
 
-def _first_form(kind: str, *, usable: bool, email: str = "", refused: Refused | None = None) -> ResponseReturnValue:
+def _first_form(kind: Kind, *, usable: bool, email: str = "", refused: Refused | None = None) -> ResponseReturnValue:
     errors = {refused.field: str(refused)} if refused is not None else {}
     status = 422 if refused is not None else 200 if usable else 404
     return page("sign_in/first.html", status=status, kind=kind, usable=usable, email=email, errors=errors, least=PASSWORD_LEAST)

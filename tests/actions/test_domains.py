@@ -9,6 +9,7 @@ from audit.tables import OutboxEvent
 from core.actions.budget import PORTS_PER_NAME
 from core.actions.domains import add_domains, remove_watches, restore_watches
 from core.actions.policy import Actor, NotAllowed
+from core.actions.watches import MOVED_AT_ONCE, rescope_watches
 from core.net.names import Listed
 from core.store.db import Sessions
 from core.store.endpoints import Domain, Endpoint, Schedule
@@ -110,6 +111,50 @@ def test_a_host_is_not_watched_port_by_port(sessions: Sessions) -> None:
         outcomes = [added.outcome for added in add_domains(session, actor, listed=listed, private_ranges=False, now=NOW)]
         assert outcomes == ["added"] * PORTS_PER_NAME + ["refused"] * 2
         assert [added.outcome for added in make_watches(session, actor, "a.example:1", "b.example:1")] == ["here", "added"]
+
+
+def test_a_host_is_not_scanned_port_by_port_by_adding_and_removing_in_turns(sessions: Sessions) -> None:
+    with sessions.writing() as session:
+        actor = make_actor(session)
+        first = make_watches(session, actor, *(f"a.example:{port}" for port in range(1, PORTS_PER_NAME + 1)))
+        remove_watches(session, actor, refs=[added.ref for added in first], now=NOW)
+        assert {added.outcome for added in make_watches(session, actor, "a.example:500", "a.example:501")} == {"refused"}
+        assert make_watches(session, actor, "a.example:500", now=NOW + timedelta(hours=25))[0].outcome == "added"
+
+
+def test_a_name_is_watched_once_whatever_its_scope(sessions: Sessions) -> None:
+    with sessions.writing() as session:
+        actor = make_actor(session)
+        (shared,) = make_watches(session, actor, "a.example")
+        remove_watches(session, actor, refs=[shared.ref], now=NOW)
+        (back,) = add_domains(session, actor, listed=[Listed("a.example", 443)], private_ranges=True, now=LATER)
+        assert (back.outcome, back.ref) == ("restored", shared.ref)
+        (here,) = make_watches(session, actor, "a.example", now=LATER)
+        assert (here.outcome, here.ref) == ("here", shared.ref)
+    with sessions.reading() as session:
+        watch = session.scalars(sa.select(Watch)).one()
+        assert session.scalars(sa.select(Endpoint.scope).where(Endpoint.id == watch.endpoint_id)).one() == actor.account_ref
+        assert watch.since_at == LATER  # another endpoint: nothing of the shared one's past is its own
+
+
+def test_opening_private_ranges_moves_what_is_watched_a_few_hundred_at_a_time(sessions: Sessions) -> None:
+    with sessions.writing() as session:
+        actor, other = make_actor(session), make_actor(session, "eve@example.org")
+        make_watches(session, actor, *(f"h{number}.example" for number in range(MOVED_AT_ONCE + 5)))
+        make_watches(session, other, "h1.example")
+    for moved in (MOVED_AT_ONCE, 5, 0):
+        with sessions.writing() as session:
+            assert rescope_watches(session, account_ids=[actor.account_id or 0], now=LATER) == moved
+    with sessions.reading() as session:
+        scopes = session.scalars(
+            sa.select(Endpoint.scope).join(Watch, Watch.endpoint_id == Endpoint.id).where(Watch.account_id == actor.account_id)
+        )
+        assert set(scopes) == {actor.account_ref}
+        assert session.scalar(sa.select(sa.func.sum(Schedule.watchers))) == MOVED_AT_ONCE + 6
+        left = session.scalars(
+            sa.select(Endpoint.scope).join(Watch, Watch.endpoint_id == Endpoint.id).where(Watch.account_id == other.account_id)
+        )
+        assert left.all() == [""]
 
 
 @pytest.mark.slow

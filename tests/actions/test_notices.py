@@ -1,3 +1,4 @@
+from dataclasses import replace
 from datetime import datetime, timedelta
 
 import pytest
@@ -9,11 +10,11 @@ from core.actions.policy import Actor
 from core.channels import Delivery
 from core.scanner.path import Roots
 from core.store.db import Sessions
-from core.store.endpoints import Schedule
+from core.store.endpoints import Endpoint, Schedule
 from core.store.incidents import Notice
 from core.store.watches import Watch
 from tests.make import NOW, REFUSED, make_actor, make_scan, make_watches, run_scans
-from tests.pki import Chain, Forged, make_chain, make_root
+from tests.pki import Chain, Forged, make_chain, make_intermediate, make_leaf, make_root
 
 DAY = timedelta(days=1)
 SENT = Delivery("sent", subject="s", body="b")
@@ -80,11 +81,11 @@ def test_every_step_is_told_once_per_certificate(sessions: Sessions, actor: Acto
         assert tell(sessions, now) == expected, days
 
 
-def test_a_renewed_certificate_is_told_as_well_once(sessions: Sessions, actor: Actor, root: Forged) -> None:
+def test_a_renewed_certificate_is_told_as_well_once_for_each_name(sessions: Sessions, actor: Actor, root: Forged) -> None:
     look(sessions, root, chain(root, 20), NOW)
     assert tell(sessions, NOW) == ["expiring 1/3"]
     look(sessions, root, chain(root, 89), NOW + DAY)
-    assert tell(sessions, NOW + DAY) == ["well"]
+    assert tell(sessions, NOW + DAY) == ["well", "well"]
     look(sessions, root, chain(root, 89), NOW + 2 * DAY)
     assert tell(sessions, NOW + 2 * DAY) == []
 
@@ -169,3 +170,121 @@ def test_nobody_is_told_of_what_is_in_the_bin(sessions: Sessions, actor: Actor, 
     with sessions.writing() as session:
         remove_watches(session, actor, refs=list(session.scalars(sa.select(Watch.ref))), now=NOW)
     assert tell(sessions, NOW) == []
+
+
+def look_at(
+    sessions: Sessions, root: Forged, served: dict[str, Chain | None], now: datetime, *, partial: bool = False, at: str = ""
+) -> None:
+    """The endpoint called `at` (all, when empty) is scanned; each address serves this chain (None: refuses)."""
+    with sessions.writing() as session:
+        where = Endpoint.name == at if at else Endpoint.id > 0
+        ids = sa.select(Endpoint.id).where(where)
+        session.execute(sa.update(Schedule).values(next_scan_at=now + 99 * DAY))
+        session.execute(sa.update(Schedule).where(Schedule.endpoint_id.in_(ids)).values(next_scan_at=now))
+        what = {address: chain.ders if chain else REFUSED for address, chain in served.items()}
+        scan = replace(make_scan("a.example", what, at=now), partial=partial)  # type: ignore[arg-type]
+        run_scans(session, lambda _: scan, roots=Roots.of([root.certificate]), now=now)
+
+
+def test_two_bad_things_of_which_one_is_cured_before_it_is_told_leave_the_other_told(sessions: Sessions, root: Forged) -> None:
+    with sessions.writing() as session:
+        make_watches(session, make_actor(session), "a.example")
+    weak = make_chain(["c.example"], root=root, now=NOW, not_before=NOW - DAY, not_after=NOW + 80 * DAY, key="rsa1024")
+    wrong = chain(root, 80, names=("c.example",))
+    look_at(sessions, root, {"192.0.2.1": weak, "192.0.2.2": wrong}, NOW)
+    look_at(sessions, root, {"192.0.2.1": wrong, "192.0.2.2": wrong}, NOW + timedelta(minutes=1))
+    assert tell(sessions, NOW + timedelta(minutes=2)) == ["bad"]
+    look_at(sessions, root, {"192.0.2.1": wrong, "192.0.2.2": wrong}, NOW + DAY)
+    assert tell(sessions, NOW + DAY) == []
+
+
+def test_two_bad_things_cured_one_after_the_other_are_told_as_over_once_at_the_end(sessions: Sessions, root: Forged) -> None:
+    with sessions.writing() as session:
+        make_watches(session, make_actor(session), "a.example")
+    good, wrong, other = chain(root, 80), chain(root, 80, names=("c.example",)), chain(root, 80, names=("d.example",))
+    story: list[tuple[dict[str, Chain | None], list[str]]] = [
+        ({"192.0.2.1": wrong, "192.0.2.2": other}, ["bad"]),
+        ({"192.0.2.1": good, "192.0.2.2": other}, []),
+        ({"192.0.2.1": good, "192.0.2.2": good}, ["well"]),
+        ({"192.0.2.1": good, "192.0.2.2": good}, []),
+    ]
+    for day, (served, expected) in enumerate(story):
+        look_at(sessions, root, served, NOW + day * DAY)
+        assert tell(sessions, NOW + day * DAY) == expected, day
+
+
+def test_a_leaf_at_two_names_that_is_renewed_at_one_is_told_as_over_there(sessions: Sessions, actor: Actor, root: Forged) -> None:
+    old, new = chain(root, 20), chain(root, 89)
+    look(sessions, root, old, NOW)
+    assert tell(sessions, NOW) == ["expiring 1/3"]
+    for day, name in enumerate(("b.example", "a.example"), start=1):
+        look_at(sessions, root, {"192.0.2.1": new}, NOW + day * DAY, at=name)
+        assert tell(sessions, NOW + day * DAY) == ["well"], name
+
+
+def test_an_unsent_notice_of_two_names_goes_on_where_it_is_not_cured(sessions: Sessions, actor: Actor, root: Forged) -> None:
+    look(sessions, root, chain(root, 20), NOW)
+    look_at(sessions, root, {"192.0.2.1": chain(root, 89)}, NOW + timedelta(minutes=1), at="a.example")
+    assert tell(sessions, NOW + timedelta(minutes=2)) == ["expiring 1/3"]
+    with sessions.reading() as session:
+        told = sa.select(Watch.name).join(Notice, Notice.watch_id == Watch.id).where(Notice.sent_at.is_not(None))
+        assert session.scalars(told).all() == ["b.example"]
+
+
+def test_a_certificate_that_ended_and_comes_back_is_told_again(sessions: Sessions, root: Forged) -> None:
+    with sessions.writing() as session:
+        make_watches(session, make_actor(session), "a.example")
+    ended, good = chain(root, end=NOW - DAY), chain(root, 80)
+    for day, (served, expected) in enumerate([(ended, ["ended"]), (good, ["well"]), (ended, ["bad"]), (ended, []), (good, ["well"])]):
+        look(sessions, root, served, NOW + day * DAY)
+        assert tell(sessions, NOW + day * DAY) == expected, day
+
+
+def test_an_intermediate_that_ended_is_told_for_each_name(sessions: Sessions, actor: Actor, root: Forged) -> None:
+    intermediate = make_intermediate(root, not_before=NOW - 400 * DAY, not_after=NOW - DAY)
+    leaf = make_leaf(["a.example", "b.example"], intermediate, not_before=NOW - DAY, not_after=NOW + 80 * DAY)
+    served = Chain(leaf, (intermediate,), root)
+    look(sessions, root, served, NOW)
+    assert tell(sessions, NOW) == ["bad", "bad"]
+
+
+def test_half_a_dns_answer_cures_nothing(sessions: Sessions, root: Forged) -> None:
+    with sessions.writing() as session:
+        make_watches(session, make_actor(session), "a.example")
+    good, wrong = chain(root, 80), chain(root, 80, names=("c.example",))
+    look_at(sessions, root, {"192.0.2.1": wrong, "2001:db8::1": good}, NOW)
+    assert tell(sessions, NOW) == ["bad"]
+    for hours in (1, 20):
+        look_at(sessions, root, {"2001:db8::1": good}, NOW + timedelta(hours=hours), partial=True)
+        assert tell(sessions, NOW + timedelta(hours=hours)) == []
+
+
+def test_an_address_that_is_left_out_of_one_answer_is_not_cured_and_one_that_stays_away_is(sessions: Sessions, root: Forged) -> None:
+    with sessions.writing() as session:
+        make_watches(session, make_actor(session), "a.example")
+    good, wrong = chain(root, 80), chain(root, 80, names=("c.example",))
+    both: dict[str, Chain | None] = {"192.0.2.1": wrong, "192.0.2.2": good}
+    half: dict[str, Chain | None] = {"192.0.2.2": good}
+    story: list[tuple[int, dict[str, Chain | None], list[str]]] = [
+        (0, both, ["bad"]),
+        (1, half, []),
+        (2, both, []),
+        (3, half, []),
+        (7, half, ["well"]),
+    ]
+    for hours, served, expected in story:
+        look_at(sessions, root, served, NOW + timedelta(hours=hours))
+        assert tell(sessions, NOW + timedelta(hours=hours)) == expected, hours
+
+
+def test_what_was_seen_before_a_watch_began_is_not_told_to_it(sessions: Sessions, actor: Actor, root: Forged) -> None:
+    later = NOW + timedelta(minutes=5)
+    with sessions.writing() as session:
+        make_watches(session, make_actor(session, "ann@example.net", now=later), "a.example", now=later)
+        wrong = chain(root, 80, names=("c.example",))
+        scan = make_scan("a.example", {"192.0.2.1": wrong.ders}, at=NOW)
+        run_scans(session, lambda _: scan, roots=Roots.of([root.certificate]), now=later)
+    with sessions.reading() as session:
+        assert sorted(session.execute(sa.select(Watch.name, Watch.state)).all()) == [
+            ("a.example", "bad"), ("a.example", "live"), ("b.example", "bad"),
+        ]  # fmt: skip

@@ -1,11 +1,14 @@
+import threading
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
-from core.actions.claim_scans import Claimed, claim_due, release_claims
-from core.actions.domains import remove_watches
+from core.actions.claim_scans import Claimed, claim_due, pull_in, release_claims
+from core.actions.domains import remove_watches, restore_watches
+from core.actions.notices import claim_notices
 from core.actions.policy import Actor
 from core.actions.record_scan import Recorded, Result, record_scans
 from core.perspective import LOCAL
@@ -236,3 +239,92 @@ def test_every_account_that_watches_is_told_apart(sessions: Sessions, actor: Act
         assert len(set(session.scalars(sa.select(Incident.account_id)))) == 2
         assert session.scalars(sa.select(Watch.state)).all() == ["bad", "bad"]
         assert session.scalar(sa.select(sa.func.count(Observation.id))) == 1
+
+
+ABSURD = [
+    (datetime(1, 1, 1, tzinfo=UTC), datetime(1, 1, 2, tzinfo=UTC)),
+    (datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, 23, 59, 59, tzinfo=UTC)),
+    (datetime(2060, 1, 1, tzinfo=UTC), datetime(2050, 1, 1, tzinfo=UTC)),
+    (NOW - timedelta(seconds=20), NOW + timedelta(seconds=20)),
+]
+
+
+@pytest.mark.parametrize(("begins", "ends"), ABSURD)
+def test_absurd_dates_are_recorded_and_scanned_no_oftener_than_each_minute(
+    sessions: Sessions, actor: Actor, good: Chain, roots: Roots, begins: datetime, ends: datetime
+) -> None:
+    plain = judge(make_scan("a.example", {"192.0.2.1": good.ders}), roots, NOW)
+    leaf = plain.addresses[0].leaf
+    assert leaf is not None
+    absurd = replace(plain, addresses=(replace(plain.addresses[0], leaf=replace(leaf, not_before=begins, not_after=ends)),))
+    with sessions.writing() as session:
+        (claimed,) = claim_due(session, perspective=LOCAL, urgent=True, most=1, lease=LEASE, now=NOW)
+        done = record_scans(session, [Result(claimed.endpoint_id, claimed.claim, absurd)], interval=8 * HOUR, spread=lambda: 1.0, now=NOW)
+        assert done == Recorded(1, 0)
+    due = one(sessions, Schedule.next_scan_at)
+    assert isinstance(due, datetime)
+    assert due >= NOW + timedelta(minutes=1)
+    if ends - begins > timedelta(hours=8) or ends < begins:
+        assert due >= NOW + timedelta(minutes=5)
+
+
+def test_a_clock_that_was_ahead_blinds_nobody(sessions: Sessions, actor: Actor, good: Chain, roots: Roots) -> None:
+    ahead = NOW + timedelta(days=20)
+    scan(sessions, roots, lambda _: make_scan("a.example", {"192.0.2.1": good.ders}, at=ahead), ahead)
+    with sessions.writing() as session:
+        assert pull_in(session, longest=9 * HOUR, now=NOW) == 1
+        assert run_scans(session, lambda _: make_scan("a.example", {"192.0.2.1": good.ders}, at=NOW), roots=roots, now=NOW) == Recorded(
+            1, 0
+        )
+        assert pull_in(session, longest=9 * HOUR, now=NOW) == 0
+    assert one(sessions, Schedule.last_scanned_at) == NOW
+
+
+def test_removing_and_recording_at_once_neither_deadlock_nor_miscount(sessions: Sessions, roots: Roots, good: Chain) -> None:
+    names = [f"h{number}.example" for number in range(40)]
+    wrong = make_chain(["b.example"], root=good.root, now=NOW)
+    with sessions.writing() as session:
+        actor = make_actor(session)
+        refs = [added.ref for added in make_watches(session, actor, *names)]
+    failures: list[BaseException] = []
+    started = threading.Barrier(3)
+
+    def attempt(work: Callable[[], object]) -> None:
+        started.wait(20)
+        try:
+            for _ in range(6):
+                work()
+        except BaseException as error:  # noqa: BLE001 - told by the assertion below
+            failures.append(error)
+
+    def record() -> None:
+        with sessions.writing() as session:
+            claims = claim_due(session, perspective=LOCAL, urgent=True, most=100, lease=LEASE, now=NOW)
+        verdict = judge(make_scan("h.example", {"192.0.2.1": wrong.ders}), roots, NOW)
+        with sessions.writing() as session:
+            results = [Result(claimed.endpoint_id, claimed.claim, verdict) for claimed in claims]
+            record_scans(session, results, interval=8 * HOUR, spread=lambda: 1.0, now=NOW)
+
+    def remove_and_restore() -> None:
+        with sessions.writing() as session:
+            remove_watches(session, actor, refs=refs[::-1], now=NOW)
+        with sessions.writing() as session:
+            restore_watches(session, actor, refs=refs, now=NOW)
+
+    def tell() -> None:
+        with sessions.writing() as session:
+            claim_notices(session, most=100, now=NOW + timedelta(hours=1))
+
+    threads = [threading.Thread(target=attempt, args=(work,)) for work in (record, remove_and_restore, tell)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+    with sessions.reading() as session:
+        kept = dict(session.execute(sa.select(WatchTally.state, WatchTally.watches)).all())
+        counted = dict(
+            session.execute(sa.select(Watch.state, sa.func.count()).where(Watch.deleted_at.is_(None)).group_by(Watch.state)).all()
+        )
+    assert {state: count for state, count in kept.items() if count} == counted
+    assert sum(counted.values()) == 40

@@ -11,6 +11,7 @@ import pytest
 import redis
 
 from cli import broker
+from core.broker import answers
 from tests.processes import eventually
 
 
@@ -20,7 +21,7 @@ def running(data: Path) -> Iterator[tuple[broker.Broker, subprocess.Popen[bytes]
     broker.make_way(own)
     process = subprocess.Popen(own.argv, stdout=subprocess.DEVNULL)
     try:
-        eventually(lambda: broker.answers(own.url))
+        eventually(lambda: answers(own.url))
         yield own, process
     finally:
         process.kill()
@@ -63,6 +64,16 @@ def test_a_long_path_gets_a_private_folder_elsewhere(tmp_path: Path) -> None:
     assert not own.socket.parent.exists()
 
 
+@pytest.mark.parametrize("name", ["my data", "données"])
+def test_a_path_that_redis_py_cannot_read_gets_a_folder_elsewhere(tmp_path: Path, name: str) -> None:
+    with running(tmp_path / name) as (own, _process):
+        connection = redis.Redis.from_url(own.url)
+        assert [client["flags"] for client in connection.client_list()] == ["U"]  # what the workers count themselves by
+        connection.close()
+        assert own.folder == tmp_path / name / "broker"
+        assert not own.socket.is_relative_to(tmp_path)
+
+
 def test_a_folder_that_was_open_is_closed(tmp_path: Path) -> None:
     (tmp_path / "broker").mkdir(mode=0o755)
     assert stat.S_IMODE(broker.prepare(tmp_path).folder.stat().st_mode) == 0o700
@@ -90,6 +101,7 @@ def test_a_socket_left_behind_is_cleared_and_one_in_use_is_not(tmp_path: Path) -
 
 def test_a_probe_of_nothing_answers_at_once(tmp_path: Path) -> None:
     began = time.monotonic()
-    assert not broker.answers(f"unix://{tmp_path}/nobody.sock")
-    assert not broker.answers("redis://127.0.0.1:1/0")
+    assert not answers(f"unix://{tmp_path}/nobody.sock")
+    assert not answers("redis://127.0.0.1:1/0")
+    assert not answers("")
     assert time.monotonic() - began < 0.5

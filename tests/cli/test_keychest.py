@@ -4,10 +4,13 @@ import os
 import shutil
 import subprocess
 import sys
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+NOBODY = 65534
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = ("sh", "dirname", "readlink", "cmp", "cp", "mv", "rm", "mkdir", "rmdir", "cat", "sleep", "flock")
 FAKE = """#!/bin/sh
@@ -50,15 +53,23 @@ class Clone:
         (self.bin / name).write_text(FAKE.replace("#!/bin/sh\n", f"#!/bin/sh\n{said_first}"))
         (self.bin / name).chmod(0o755)
 
-    def start(self, *words: str, by: Path | None = None, cwd: Path | None = None, **said: str) -> subprocess.Popen[str]:
+    def start(
+        self, *words: str, by: Path | None = None, cwd: Path | None = None, user: int | None = None, **said: str
+    ) -> subprocess.Popen[str]:
         environment = {"PATH": str(self.bin), "KC_LOG": str(self.log), "KC_FAKE": str(self.fake), **said}
         program = str(by or self.home / "keychest")
         return subprocess.Popen(
-            [program, *words], env=environment, cwd=cwd or self.home, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+            [program, *words],
+            env=environment,
+            cwd=cwd or self.home,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            user=user,
         )
 
     def run(self, *words: str, by: Path | None = None, cwd: Path | None = None, **said: str) -> tuple[int, str, str]:
-        process = self.start(*words, by=by, cwd=cwd, **said)
+        process = self.start(*words, by=by, cwd=cwd, user=None, **said)
         out, err = process.communicate(timeout=30)
         return process.returncode, out, err
 
@@ -95,6 +106,45 @@ def test_only_the_tests_need_the_second_list(clone: Clone) -> None:
     assert clone.run("test", "--fast")[2] == "KeyChest: installing requirements-dev.txt (once; about a minute)\n"
     assert len(clone.asked("pip install")) == 2
     assert clone.run("test")[2] == ""
+
+
+def test_help_on_the_tests_needs_no_second_list(clone: Clone) -> None:
+    clone.run("up")
+    assert clone.run("test", "--help")[2] == ""
+    assert len(clone.asked("pip install")) == 1
+    clone.run("test", "--", "--help")
+    assert len(clone.asked("pip install")) == 2
+
+
+@pytest.fixture
+def seen_by_all() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        yield Path(folder)
+
+
+def test_a_folder_that_is_not_ours_to_write_is_told(seen_by_all: Path) -> None:
+    clone = Clone(seen_by_all)
+    clone.home.chmod(0o555)
+    process = clone.start("up", user=NOBODY if os.geteuid() == 0 else None)
+    out, err = process.communicate(timeout=30)
+    clone.home.chmod(0o755)
+    assert (process.returncode, out, err.count("\n")) == (69, "", 1)
+    assert f"you may not write to {clone.home}" in err
+    assert not (clone.home / ".venv").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_somebody_elses_venv_is_left_alone(clone: Clone) -> None:
+    clone.run("up")
+    (clone.home / "requirements.txt").write_text("more\n")
+    (clone.home / ".venv/bin/python").unlink()
+    (clone.home / ".venv/kept").touch()
+    os.chown(clone.home / ".venv", NOBODY, NOBODY)
+    code, out, err = clone.run("up")
+    assert (code, out, err.count("\n")) == (69, "", 1)
+    assert "belongs to another user" in err
+    assert (clone.home / ".venv/kept").exists()
 
 
 def test_a_python_without_venv_says_what_to_install(clone: Clone) -> None:

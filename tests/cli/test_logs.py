@@ -27,3 +27,13 @@ def test_the_tail_is_five_lines_without_control_characters(tmp_path: Path) -> No
     assert logs.tail(path) == []
     path.write_bytes(b"\n".join(b"line %d\x1b[2J\xff" % number for number in range(9)) + b"\n\n")
     assert logs.tail(path) == [f"line {number}[2J\N{REPLACEMENT CHARACTER}" for number in range(4, 9)]
+
+
+def test_the_tail_begins_where_it_is_told(tmp_path: Path) -> None:
+    path = tmp_path / "portal.log"
+    path.write_bytes(b"of an earlier life\n")
+    since = path.stat().st_size
+    assert logs.tail(path, since) == []
+    with path.open("ab") as log:
+        log.write(b"of this one\n")
+    assert logs.tail(path, since) == ["of this one"]

@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
 from cli.main import main
-from tests.dnsserver import bind9
+from tests.dnsserver import bind9, stub_dns
 from tests.pki import Chain, Forged, make_chain, make_leaf, make_root
 from tests.servers import Server, raw_server, send, silent, tls_server
 
@@ -135,6 +136,9 @@ def test_a_private_address_is_refused_unless_it_is_allowed(capsys: pytest.Captur
         assert server.connections == 0
     assert code == 2
     assert found["addresses"][0]["failure"]["kind"] == "refused_address"
+    with raw_server(silent) as server:
+        _, table, _ = run(capsys, f"{NAME}:{server.port}")
+    assert "Name the range in KEYCHEST_SCAN_ALLOW to dial it." in table
 
 
 @pytest.mark.parametrize(
@@ -152,6 +156,8 @@ def test_a_private_address_is_refused_unless_it_is_allowed(capsys: pytest.Captur
         ([NAME, "--address", "localhost"], "--address"),
         ([NAME, "--address", "1.2.3"], "--address"),
         ([NAME, "--nonsense"], "--nonsense"),
+        (["-x.example"], "begins with a letter or a digit"),
+        (["--x.example", "--json"], "begins with a letter or a digit"),
         ([NAME, "another.example"], "another.example"),
     ],
 )
@@ -214,3 +220,21 @@ def test_as_a_program_of_its_own(good: Server) -> None:
     )
     assert (done.returncode, done.stderr) == (0, "")
     assert json.loads(done.stdout)["name"] == NAME
+
+
+@pytest.mark.parametrize(("rcode", "told"), [(RCODE.SERVFAIL, True), (RCODE.NOERROR, False)])
+def test_the_table_says_when_there_may_be_more_addresses(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, good: Server, rcode: int, told: bool
+) -> None:
+    def answer(request: DNSRecord) -> DNSRecord:
+        record = request.reply()
+        if request.q.qtype == QTYPE.A:
+            record.add_answer(RR(NAME, QTYPE.A, rdata=A("127.0.0.1")))
+        else:
+            record.header.rcode = rcode
+        return record
+
+    with stub_dns(answer) as stub:
+        monkeypatch.setenv("KEYCHEST_RESOLVERS", stub.resolver)
+        code, out, _ = run(capsys, f"{NAME}:{good.port}")
+    assert (code, "may have more addresses" in out) == (0, told)

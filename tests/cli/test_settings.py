@@ -6,7 +6,7 @@ from cli import main, place, settings, words
 
 
 def test_the_listing_hides_secrets_and_shows_the_rest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    monkeypatch.setenv("KEYCHEST_SECRET_KEY", "canary-of-the-secret-key")
+    monkeypatch.setenv("KEYCHEST_SECRET_KEY", "canary-of-the-secret-key-of-this-test")
     monkeypatch.setenv("DATABASE_URL", "postgresql://me:canary-of-the-password@127.0.0.1/k")
     monkeypatch.setenv("KEYCHEST_SCAN_ALLOW", "10.0.0.0/8,fd00::/8")
     assert main.main(["settings"]) == 0
@@ -26,6 +26,49 @@ def test_a_wrong_setting_is_a_sentence(monkeypatch: pytest.MonkeyPatch, capsys: 
     monkeypatch.setenv("KEYCHEST_PROT", "80")
     assert main.main(["settings"]) == words.MISCONFIGURED
     assert "KEYCHEST_PROT is not a setting" in capsys.readouterr().err
+
+
+REFUSED = (
+    ("REDIS_URL", "canary", "redis://127.0.0.1:6379/0"),
+    ("REDIS_URL", "http://canary", "redis://127.0.0.1:6379/0"),
+    ("DATABASE_URL", "mysql://me:canary@127.0.0.1/k", "postgresql://user:password@host/name or sqlite:///"),
+    ("DATABASE_URL_WORKER", "sqlite://", "postgresql://"),
+    ("KEYCHEST_SECRET_KEY", "canary" * 5, "32 characters"),
+    ("KEYCHEST_MAIL_FROM", "KeyChest", "<keychest@example.org>"),
+    ("KEYCHEST_RESOLVERS", "127.0.0.1:0", "127.0.0.1:53"),
+    ("KEYCHEST_PORT", "http", "example 8000"),
+    ("KEYCHEST_TRUSTED_PROXIES", "yes", "example 1."),
+)
+
+
+@pytest.mark.parametrize(("name", "value", "example"), REFUSED)
+def test_a_value_that_cannot_be_is_told_with_a_right_one(
+    name: str, value: str, example: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv(name, value)
+    assert main.main(["settings"]) == words.MISCONFIGURED
+    told = capsys.readouterr().err
+    assert told.startswith(f"{name}: ")
+    assert example in told
+    assert "canary" not in told
+
+
+ACCEPTED = {
+    "REDIS_URL": ("redis://127.0.0.1:6379/0", "rediss://:p@broker.example/1", "unix:///run/valkey.sock?db=0"),
+    "DATABASE_URL": ("postgres://h/n", "postgresql:///n?host=/run/postgresql", "postgresql+psycopg://u@h/n", "sqlite:////var/k.db"),
+    "KEYCHEST_MAIL_FROM": ("KeyChest <keychest@localhost>", "keychest@example.org"),
+}
+
+
+@pytest.mark.parametrize(("name", "value"), [(name, value) for name, values in ACCEPTED.items() for value in values])
+def test_right_values_are_taken(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv(name, value)
+    assert main.main(["settings"]) == 0
+
+
+def test_the_listing_shows_the_folder_that_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main.main(["settings", "--data", str(tmp_path)]) == 0
+    assert f"KEYCHEST_DATA = {tmp_path}\n" in capsys.readouterr().out
 
 
 WRONG = ("", "--nothing", "fly", "up --port 70000", "up --port x", "up now", "user create", "db downgrade")

@@ -124,6 +124,16 @@ def test_a_child_that_dies_is_started_again_and_its_last_words_are_told(run: Run
     assert "  mortal: the disk is full[31m" in said  # a log cannot write escape sequences to a terminal
 
 
+def test_what_was_logged_before_a_start_is_not_told_as_its_last_words(run: Run) -> None:
+    (run.folder / "silent.log").write_text("of an earlier day\n")
+    process = run.start({"silent": "raise SystemExit(3)"})
+    assert process.stdout
+    said = [process.stdout.readline() for _ in range(3)]  # supervising, and ended twice with nothing between
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert [line.split(" (")[0] for line in said] == ["supervising\n", "silent ended", "silent ended"]
+
+
 def test_a_killed_child_is_started_again(run: Run) -> None:
     process = run.start({"polite": POLITE})
     run.up("polite")

@@ -18,7 +18,9 @@ from urllib.request import urlopen
 
 import pytest
 
-from cli import broker, up, words
+from cli import broker, main, up, words
+from config import Settings
+from core.broker import answers
 from core.store.db import Sessions, make_engine
 from tests.make import make_actor, make_watches
 from tests.processes import eventually, marked
@@ -173,7 +175,7 @@ def test_what_is_killed_comes_back_and_the_portal_answers_meanwhile(installation
 
 @pytest.mark.slow
 def test_no_secret_stands_where_everybody_reads(installation: Installation) -> None:
-    installation.started(KEYCHEST_SECRET_KEY="canary-of-the-key", KEYCHEST_SMTP_URL="smtp://me:canary@127.0.0.1:25")
+    installation.started(KEYCHEST_SECRET_KEY="canary-of-the-key-of-this-installation", KEYCHEST_SMTP_URL="smtp://me:canary@127.0.0.1:25")
     installation.well()
     assert not [line for line in installation.processes().values() if "canary" in line]
     assert not [path for path in (installation.data / "logs").iterdir() if "canary" in path.read_text()]
@@ -193,7 +195,7 @@ def test_a_broker_of_ones_own_is_used_instead(installation: Installation, tmp_pa
     theirs = broker.prepare(tmp_path / "theirs")
     process = subprocess.Popen(theirs.argv, stdout=subprocess.DEVNULL)
     try:
-        eventually(lambda: broker.answers(theirs.url))
+        eventually(lambda: answers(theirs.url))
         installation.started(REDIS_URL=theirs.url)
         installation.well()
         assert len(installation.processes()) == PROCESSES - 1
@@ -225,6 +227,37 @@ def test_a_folder_with_a_long_name(installation: Installation) -> None:
     installation.well()
     process.send_signal(signal.SIGTERM)
     assert process.wait(timeout=40) == 0
+
+
+@pytest.mark.parametrize("name", ["my data", "données"])
+@pytest.mark.slow
+def test_a_folder_whose_name_is_not_plain(installation: Installation, name: str) -> None:
+    installation.folder = installation.folder / name
+    installation.folder.mkdir()
+    process = installation.started()
+    installation.well()  # the workers too: one that cannot count itself gives no sign of life
+    assert (installation.folder / "data/address").read_text().strip() == installation.url
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=40) == 0
+
+
+def test_roots_that_cannot_be_read_are_told_before_anything_starts(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("KEYCHEST_EXTRA_ROOTS", str(tmp_path / "no.pem"))
+    assert main.main(["up", "--port", "0", "--data", str(tmp_path / "data")]) == words.MISCONFIGURED
+    assert "KEYCHEST_EXTRA_ROOTS" in capsys.readouterr().err
+    assert not (tmp_path / "data/keychest.db").exists()
+
+
+def test_what_others_reach_is_told() -> None:
+    assert up.exposure(Settings()) == ()
+    kind, link = up.exposure(Settings.from_environment({"KEYCHEST_HOST": "0.0.0.0", "KEYCHEST_PORT": "8123"}))
+    assert "runs as production" in kind
+    assert "Set KEYCHEST_BASE_URL: links in mails say http://localhost:8123" in link
+    assert "TLS proxy" in link
+    named = Settings.from_environment({"KEYCHEST_HOST": "0.0.0.0", "KEYCHEST_BASE_URL": "https://k.example"})
+    assert len(up.exposure(named)) == 1
 
 
 def test_a_port_in_use_is_told_and_zero_is_a_real_one() -> None:

@@ -13,7 +13,7 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from playwright.sync_api import Browser, Page, expect
 
-from core.actions.accounts import accept_welcome, create_user
+from core.actions.accounts import accept_welcome, create_user, hash_password
 from tests.make import TERMINAL
 from tests.processes import eventually
 from tests.stage import OWNER, Installation, Sink, Street, installation, settings_for, smtp_sink, street
@@ -162,7 +162,7 @@ def test_everything_works_without_javascript(browser: Browser, town: tuple[Stree
     sessions = running.sessions()
     with sessions.writing() as session:
         link = create_user(session, TERMINAL, email=PLAIN, operator=False, now=datetime.now(UTC))
-        accept_welcome(session, token=link, password=PASSWORD, now=datetime.now(UTC))
+        accept_welcome(session, token=link, password_hash=hash_password(PASSWORD), now=datetime.now(UTC))
     sessions.engine.dispose()
     page, _ = open_page(browser, running, javascript=False)
     sign_in(page, PLAIN)

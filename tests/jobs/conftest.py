@@ -5,6 +5,7 @@ from pathlib import Path
 import pytest
 
 from cli import broker
+from core.broker import answers
 from tests.processes import eventually, marked
 from tests.workbench import Bench
 
@@ -13,7 +14,7 @@ from tests.workbench import Bench
 def bench(tmp_path: Path) -> Iterator[Bench]:
     own = broker.prepare(tmp_path)
     process = subprocess.Popen(own.argv, stdout=subprocess.DEVNULL)
-    eventually(lambda: broker.answers(own.url))
+    eventually(lambda: answers(own.url))
     bench = Bench(tmp_path, own)
     yield bench
     for worker in bench.workers:

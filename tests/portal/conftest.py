@@ -16,7 +16,7 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from core.actions.accounts import accept_welcome, create_user
+from core.actions.accounts import accept_welcome, create_user, hash_password
 from core.actions.policy import Actor
 from core.store.accounts import LoginSession, Membership, User, user_by_email
 from core.store.base import new_ref
@@ -70,7 +70,7 @@ def post(client: FlaskClient, path: str, data: dict[str, str | list[str]] | None
 def _join(session: Session, actors: dict[str, Actor], tokens: dict[str, str], role: str) -> None:
     email = PEOPLE[role]
     link = create_user(session, TERMINAL, email=email, operator=False, now=NOW)
-    tokens[role] = accept_welcome(session, token=link, password=PASSWORD, now=NOW).token
+    tokens[role] = accept_welcome(session, token=link, password_hash=hash_password(PASSWORD), now=NOW).token
     user = session.scalars(sa.select(User).where(User.email == email)).one()
     membership = session.scalars(sa.select(Membership).where(Membership.user_id == user.id)).one()
     if role in {"manager", "viewer"}:  # they join the owner's account

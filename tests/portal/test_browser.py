@@ -5,18 +5,20 @@ from __future__ import annotations
 import threading
 from collections.abc import Iterator
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
 import waitress.server  # type: ignore[import-untyped]  # it has no types
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Page, Route, expect
 
 from core.scanner.path import Roots
 from core.store.endpoints import Schedule
 from tests.make import NOW, make_scan, run_scans
 from tests.pki import make_chain
 from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site
+from tests.scenes import roots_of, scan_all
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 
@@ -146,14 +148,76 @@ def test_when_nobody_answers_the_page_says_so_and_keeps_what_was_typed(page: Pag
     expect(page.locator("#notices .banner")).to_have_count(0)
 
 
-@pytest.mark.parametrize("path", ["/domains", "/bin", "/", "/ui"])
+def _answer_instead(status: int, route: Route) -> None:
+    route.fulfill(status=status, body="Foreign", content_type="text/html")
+
+
+def test_an_answer_that_is_not_ours_does_not_replace_what_was_typed(page: Page, served: tuple[Site, str]) -> None:
+    _, url = served
+    _sign_in(page, url)
+    page.fill("#names", "a.example")
+    for status in (413, 502, 200):
+        page.route("**/domains", partial(_answer_instead, status))
+        page.click("text=Add names >> nth=-1")
+        expect(page.locator("#notices")).to_contain_text("Nothing was added, and what you typed is still here.")
+        expect(page.locator("main form button.primary")).to_be_enabled()
+        assert page.input_value("#names") == "a.example"
+        assert "Foreign" not in page.inner_text("body")
+        page.unroute("**/domains")
+    page.click("text=Add names >> nth=-1")
+    expect(page.locator(".results")).to_contain_text("1 added")
+    expect(page.locator("#notices .banner")).to_have_count(0)
+
+
+def test_a_list_that_is_too_long_is_not_even_sent(page: Page, served: tuple[Site, str]) -> None:
+    _, url = served
+    complaints = _sign_in(page, url)
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.url) if request.method == "POST" else None)
+    for fill in ("'x\\n'.repeat(10001)", "'x'.repeat(2097153)"):
+        page.evaluate(f"document.getElementById('names').value = {fill}")
+        length = page.evaluate("document.getElementById('names').value.length")
+        page.click("text=Add names >> nth=-1")
+        expect(page.locator("#names-error")).to_contain_text("paste it in parts")
+        assert page.evaluate("document.getElementById('names').value.length") == length
+    assert sent == []
+    page.fill("#names", "a.example")
+    page.click("text=Add names >> nth=-1")
+    expect(page.locator(".results")).to_contain_text("1 added")
+    expect(page.locator("#names-error")).to_have_count(0)
+    assert len(sent) == 1
+    assert complaints == []
+
+
+def test_when_the_last_scan_is_back_the_worst_comes_first(page: Page, served: tuple[Site, str]) -> None:
+    site, url = served
+    _sign_in(page, url)
+    lists: list[str] = []
+    page.on("request", lambda request: lists.append(request.url) if request.method == "GET" else None)
+    page.fill("#names", "a.example\nz.example")
+    page.click("text=Add names >> nth=-1")
+    expect(page.locator("tr[aria-busy]")).to_have_count(2)
+    good, late = (
+        make_chain(["a.example"], now=NOW),
+        make_chain(["z.example"], not_before=NOW - timedelta(days=80), not_after=NOW - timedelta(days=1)),
+    )
+    roots = roots_of(good, late)
+    scan_all(
+        site.sessions, {"a.example": {"192.0.2.1": good.ders}, "z.example": {"192.0.2.2": late.ders}}, roots, NOW + timedelta(minutes=2)
+    )
+    expect(page.locator("tbody tr .nt").first).to_contain_text("z.example", timeout=10_000)
+    expect(page.locator("#pending[hx-get]")).to_have_count(0)
+    assert lists.count(f"{url}/domains") == 1
+
+
+@pytest.mark.parametrize("path", ["/domains", "/bin", "/", "/ui", "/endpoints"])
 def test_a_phone_shows_it_whole_with_the_current_tab(browser: Browser, served: tuple[Site, str], path: str) -> None:
     site, url = served
-    site.add(".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61]), "xn--pypal-4ve.example", f"{'very-' * 11}long.shop.example")
+    long, *_ = site.add(".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61]), "xn--pypal-4ve.example", f"{'very-' * 11}long.shop.example")
     context = browser.new_context(viewport={"width": 360, "height": 740})
     page = context.new_page()
     complaints = _sign_in(page, url)
-    page.goto(f"{url}{path}")
+    page.goto(f"{url}{path}" if path != "/endpoints" else f"{url}/endpoints/{long}")
     assert page.evaluate("document.documentElement.scrollWidth") == 360
     tab: Any = page.locator(".tabs:not(.in-page) [aria-current]")
     if tab.count():
@@ -161,4 +225,16 @@ def test_a_phone_shows_it_whole_with_the_current_tab(browser: Browser, served: t
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 360
     assert complaints == []
+    context.close()
+
+
+def test_where_the_tabs_do_not_fit_the_current_one_is_in_sight(browser: Browser, served: tuple[Site, str]) -> None:
+    _, url = served
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    _sign_in(page, url)
+    assert page.evaluate("(() => { const tabs = document.querySelector('.tabs'); return tabs.scrollWidth - tabs.clientWidth })()") == 0
+    page.goto(f"{url}/bin")
+    page.set_viewport_size({"width": 240, "height": 740})
+    expect(page.locator(".tabs [aria-current]")).to_be_in_viewport(ratio=1)
     context.close()

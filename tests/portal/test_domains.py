@@ -3,6 +3,7 @@ import re
 import subprocess
 import threading
 import time
+from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 
@@ -10,6 +11,8 @@ import pytest
 import sqlalchemy as sa
 
 from cli import broker
+from core.actions.heartbeats import beat
+from core.broker import answers
 from core.scanner.path import Roots
 from core.store.endpoints import Endpoint, Schedule
 from core.store.watches import STATES, Watch, WatchTally
@@ -19,6 +22,20 @@ from tests.portal.conftest import PEOPLE, MakeSite, Site, post
 from tests.processes import eventually
 
 HTMX = {"HX-Request": "true"}
+
+
+@pytest.fixture
+def own_broker(tmp_path: Path) -> Iterator[str]:
+    """The URL of a broker that answers."""
+    own = broker.prepare(tmp_path)
+    process = subprocess.Popen(own.argv, stdout=subprocess.DEVNULL)
+    try:
+        eventually(lambda: answers(own.url))
+        yield own.url
+    finally:
+        process.kill()
+        process.wait()
+        broker.tidy(own)
 
 
 def names_of(text: str) -> list[str]:
@@ -134,8 +151,12 @@ def test_rows_that_are_checked_are_asked_for_in_one_request_and_settle(site: Sit
     assert re.findall(r'name="ref" value="(\w+)">', rows.partition("</noscript>")[0]) == [b], "what has settled is not asked for again"
     assert 'name="n" value="4"' in rows
     settled = client.get(f"/domains/rows?ref={a}", headers=HTMX).text
-    assert "hx-trigger" not in settled
-    assert '<div id="pending"></div>' in settled
+    assert '<div id="pending" hx-get="/domains" hx-trigger="load" hx-target="#list" hx-swap="outerHTML">' in settled, "worst first again"
+    assert settled.count("hx-trigger") == 1
+    place = client.get(f"/domains/rows?ref={a}&q=exam&sort=ends&after=x", headers=HTMX).text
+    assert 'hx-get="/domains?q=exam&amp;sort=ends&amp;after=x"' in place, "where the person is in the list"
+    listed = client.get("/domains?q=a.example", headers=HTMX).text
+    assert '<div id="pending"></div>' in listed, "asking ends with the list"
     assert "delay:10s" in client.get(f"/domains/rows?ref={b}&n=99", headers=HTMX).text, "a long wait is asked about less often"
 
 
@@ -172,20 +193,37 @@ def test_filters_by_part_of_a_name_in_either_form_and_by_state(site: Site) -> No
         "%25": [],
         "_": [],
         "0-p": ["100-percent.example"],
+        "pay.example:443": ["pay.example"],
+        "pay.example:": ["pay.example"],
+        "pay.example:8443": [],
+        "pay.example:x": [],
+        ":443": ["pay.example", "mail.example", "bücher.example", "100-percent.example"],
+        "https://pay.example/start?x=1": ["pay.example"],
+        "https://Bücher.example:443/": ["bücher.example"],
+        "https://pay.example:8443/": [],
     }.items():
-        assert names_of(client.get(f"/domains?q={text}").text) == names, text
+        assert sorted(names_of(client.get(f"/domains?q={text}").text)) == sorted(names), text
     assert names_of(client.get("/domains?state=soon").text) == ["mail.example"]
     assert names_of(client.get("/domains?state=bad&q=mail").text) == []
     counted = dict(re.findall(r"</svg>([A-Z][a-z ]+) <span class=\"n\">(\d+)</span>", client.get("/domains?state=bad").text))
     assert counted == {"Needs you": "1", "Soon": "1", "Not reached": "0", "Checking": "0", "Well": "2"}
 
 
+def test_the_head_counts_those_that_could_not_be_reached(site: Site) -> None:
+    site.add("a.example", "b.example", "c.example")
+    settle(site, a="unk", b="unk", c="bad")
+    client = site.client("owner")
+    assert "2 could not be reached" in client.get("/domains").text
+    settle(site)
+    assert "could not be reached" not in client.get("/domains").text
+
+
 def test_sorts_worst_ends_and_name(site: Site) -> None:
     site.add("c.example", "b.example", "a.example")
     settle(site, b="bad")
     client = site.client("owner")
-    assert names_of(client.get("/domains").text) == ["b.example", "a.example", "c.example"]
-    assert names_of(client.get("/domains?sort=ends").text) == ["a.example", "b.example", "c.example"]
+    assert names_of(client.get("/domains").text) == ["b.example", "c.example", "a.example"]
+    assert names_of(client.get("/domains?sort=ends").text) == ["c.example", "b.example", "a.example"]
     assert names_of(client.get("/domains?sort=name").text) == ["a.example", "b.example", "c.example"]
     assert client.get("/domains?sort=1;drop table watches").status_code == 200
 
@@ -202,6 +240,11 @@ def test_removing_offers_undo_and_keeps_the_place_in_the_list(site: Site) -> Non
     assert names_of(page) == ["b.example"]
     assert "1\u00a0name moved to the bin" in page
     assert 'action="/domains/restore"' in page
+    form = page[page.index('action="/domains/restore"') :].partition("</form>")[0]
+    fields = dict(re.findall(r'name="(\w+)" value="([^"]*)"', form))
+    assert (fields["ref"], fields["q"], fields["state"], fields["sort"]) == (a, "example", "ok", "name")
+    kept = post(client, "/domains/restore", {name: value for name, value in fields.items() if name not in {"csrf_token", "ref"}})
+    assert kept.location == answer.location, "the search is kept"
     undo = post(client, "/domains/restore", {"ref": [a]})
     assert names_of(client.get(undo.location).text) == ["a.example", "b.example"]
     assert "Nothing was selected" in client.get(post(client, "/domains/remove").location).text
@@ -228,6 +271,22 @@ def test_the_broker_away_is_told_and_kept_mails_too(make_site: MakeSite) -> None
     assert "Nothing is lost" in page
     assert "No mail leaves this machine" in page
     assert "Scans are waiting" not in site.client().get("/sign-in").text, "strangers are told nothing"
+
+
+@pytest.mark.parametrize(
+    ("silent", "age_s", "told"), [("", 5, False), ("", 60, False), ("worker.scan", 61, True), ("clock", 61, True), ("none", 0, True)]
+)
+def test_workers_that_give_no_sign_of_life_are_told(make_site: MakeSite, own_broker: str, silent: str, age_s: int, told: bool) -> None:
+    site = make_site(redis_url=own_broker)
+    at = NOW + timedelta(minutes=1)  # what the portal takes for now
+    if silent != "none":
+        with site.sessions.writing() as session:
+            for name in ("clock", "worker.now", "worker.scan"):
+                beat(session, name, pid=1, now=at - timedelta(seconds=age_s if name == silent or not silent else 5))
+    page = site.client("owner").get("/domains").text
+    assert ("No worker answers" in page) == told
+    assert ("Scans are waiting" in page) == told
+    assert "The broker does not answer" not in page
 
 
 def test_private_ranges_are_for_the_accounts_that_the_operator_named(make_site: MakeSite) -> None:
@@ -257,15 +316,3 @@ def test_people_who_add_at_the_same_moment_all_get_through(site: Site) -> None:
     assert statuses == [200] * len(clients)
     with site.sessions.reading() as session:
         assert session.scalar(sa.select(sa.func.count(Watch.id))) == len(clients)
-
-
-def test_a_broker_that_answers_is_not_worth_a_word(make_site: MakeSite, tmp_path: Path) -> None:
-    own = broker.prepare(tmp_path)
-    process = subprocess.Popen(own.argv, stdout=subprocess.DEVNULL)
-    try:
-        eventually(lambda: broker.answers(own.url))
-        assert "Scans are waiting" not in make_site(redis_url=own.url).client("owner").get("/domains").text
-    finally:
-        process.kill()
-        process.wait()
-        broker.tidy(own)

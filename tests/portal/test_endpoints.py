@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from core.scanner.facts import Failure, FailureKind, Stage
 from core.store.endpoints import Schedule
 from core.store.observations import Finding
 from core.store.watches import Watch
@@ -140,6 +141,56 @@ def test_history_goes_back_to_the_beginning_page_by_page(site: Site) -> None:
         path = older[1].replace("&amp;", "&")
     assert seen == [chain.leaf.sha256 for chain in reversed(chains)]
     assert client.get(f"/endpoints/{ref}?before=nonsense").status_code == 200
+
+
+def test_what_ends_by_removal_is_not_told_as_cured(site: Site) -> None:
+    (ref,) = site.add("shop.example")
+    old = make_chain(["shop.example"], not_before=NOW - 85 * DAY, not_after=NOW - DAY)
+    scan_all(site.sessions, {"shop.example": {"192.0.2.1": old.ders}}, roots_of(old), NOW + timedelta(seconds=10))
+    owner = site.client("owner")
+    post(owner, "/domains/remove", {"ref": ref})
+    post(owner, "/domains/restore", {"ref": ref})
+    page = owner.get(f"/endpoints/{ref}").text
+    lines = page[page.index('id="history"') :]
+    assert "Not watched any more: " in lines
+    assert "Over: " not in lines
+    assert "mark paused" in lines
+
+
+def test_what_ends_by_a_cure_is_over(site: Site) -> None:
+    (ref,) = site.add("shop.example")
+    old, new = make_chain(["shop.example"], not_before=NOW - 85 * DAY, not_after=NOW - DAY), make_chain(["shop.example"])
+    for minute, chain in enumerate((old, new), 1):
+        scan_all(site.sessions, {"shop.example": {"192.0.2.1": chain.ders}}, roots_of(old, new), NOW + timedelta(minutes=minute))
+    page = site.client("owner").get(f"/endpoints/{ref}").text
+    assert "Over: " in page
+    assert "Not watched any more" not in page
+
+
+def test_addresses_without_a_certificate_are_not_judged_and_not_called_well(site: Site) -> None:
+    (ref,) = site.add("shop.example")
+    chain = make_chain(["shop.example"])
+    seen: dict[str, Served] = {"shop.example": {"192.0.2.1": chain.ders, "192.0.2.2": REFUSED, "192.0.2.3": REFUSED}}
+    scan_all(site.sessions, seen, roots_of(chain), NOW + timedelta(seconds=10))
+    page = site.client("owner").get(f"/endpoints/{ref}").text
+    assert "2\u00a0addresses were not judged" in page
+    assert "Nothing was found</span>" not in page
+    scan_all(site.sessions, {"shop.example": {"192.0.2.1": chain.ders}}, roots_of(chain), NOW + timedelta(seconds=20))
+    page = site.client("owner").get(f"/endpoints/{ref}").text
+    assert "Nothing was found</span>" in page
+    assert "not judged" not in page
+
+
+def test_a_refused_address_says_who_can_allow_it(site: Site) -> None:
+    (ref,) = site.add("intern.example")
+    refused = Failure(FailureKind.REFUSED_ADDRESS, Stage.GUARD, "10.0.0.1 is a private address.")
+    scan_all(
+        site.sessions, {"intern.example": {"10.0.0.1": refused}}, roots_of(make_chain(["intern.example"])), NOW + timedelta(seconds=10)
+    )
+    page = site.client("owner").get(f"/endpoints/{ref}").text
+    assert "<code>KEYCHEST_SCAN_ALLOW</code>" in page
+    assert "<code>KEYCHEST_SCAN_ALLOW_ACCOUNTS</code>" in page
+    assert "Look whether the server runs" not in page
 
 
 def test_another_account_sees_nothing_from_before_its_watch_began(site: Site) -> None:

@@ -13,6 +13,7 @@ import sqlalchemy as sa
 
 from cli import broker
 from core.actions.heartbeats import beat
+from core.broker import answers
 from core.store import schema
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import Endpoint, Schedule
@@ -35,7 +36,7 @@ def sessions(tmp_path: Path) -> Iterator[Sessions]:
 def redis_url(tmp_path: Path) -> Iterator[str]:
     own = broker.prepare(tmp_path)
     process = subprocess.Popen(own.argv, stdout=subprocess.DEVNULL)
-    eventually(lambda: broker.answers(own.url))
+    eventually(lambda: answers(own.url))
     yield own.url
     process.kill()
     process.wait()

@@ -19,8 +19,8 @@ def test_each_line_is_told_and_the_bad_ones_are_kept_as_typed() -> None:
     assert told.bad_text == "bad name\nd.example"
     assert not told.all_taken
     assert [(item.state, item.word, item.name or item.text) for item in told.items] == [
-        ("bad", "Line 3", "bad name"),
-        ("bad", "Line 7", "d.example"),
+        ("bad", "Was line 3", "bad name"),
+        ("bad", "Was line 7", "d.example"),
         ("ok", "Added", "a.example"),
         ("ok", "Restored", "b.example"),
         ("unk", "Was here", "c.example"),

@@ -1,10 +1,17 @@
+import sqlite3
+from collections.abc import Iterator
 from datetime import timedelta
+from typing import Literal, cast
 
+import argon2
 import pytest
 import sqlalchemy as sa
+from sqlalchemy.pool import QueuePool
 
+from core.actions import accounts
 from core.actions.accounts import create_user, issue_setup_link
 from core.store.accounts import LoginSession, User
+from core.store.db import Sessions
 from portal.identity import safe_next
 from tests.make import NOW, TERMINAL
 from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site, post, token_of
@@ -124,6 +131,10 @@ def test_the_first_operator_sets_up_once(make_site: MakeSite, sqlite_url: str) -
     again = site.client().get(f"/setup/{token}")
     assert again.status_code == 404
     assert "cannot be used" in again.text
+    assert 'href="/sign-in">Sign in' in again.text
+    inside = client.get(f"/setup/{token}").text
+    assert 'href="/">Overview</a>' in inside[inside.index("cannot be used") :], "who is signed in goes on"
+    assert 'href="/sign-in"' not in inside
     assert post(site.client(), f"/setup/{token}", {"email": "b@example.org", "password": PASSWORD}).status_code == 422
 
 
@@ -136,3 +147,68 @@ def test_a_new_user_chooses_a_password_once(site: Site) -> None:
     assert post(client, f"/welcome/{token}", {"password": PASSWORD}).location == "/"
     assert client.get("/domains").status_code == 200
     assert site.client().get(f"/welcome/{token}").status_code == 404
+
+
+class Witnessed(argon2.PasswordHasher):
+    """A real hasher that looks, each time it begins to work, whether the portal holds anything that others would wait for."""
+
+    def __init__(self, sessions: Sessions) -> None:
+        super().__init__(time_cost=4)
+        self.sessions = sessions
+        self.worked: list[str] = []
+
+    def hash(self, password: str | bytes, *, salt: bytes | None = None) -> str:
+        self._look("hash")
+        return super().hash(password, salt=salt)
+
+    def verify(self, hash: str | bytes, password: str | bytes) -> Literal[True]:  # noqa: A002 - its parameter's name
+        self._look("verify")
+        return super().verify(hash, password)
+
+    def _look(self, work: str) -> None:
+        assert cast("QueuePool", self.sessions.engine.pool).checkedout() == 0, f"a session is open while {work} works"
+        other = sqlite3.connect(str(self.sessions.engine.url.database), timeout=0, isolation_level=None)
+        try:
+            other.execute("BEGIN IMMEDIATE")  # raises "database is locked" while the portal writes
+            other.execute("UPDATE users SET installation_role = installation_role")
+            other.execute("COMMIT")
+        finally:
+            other.close()
+        self.worked.append(work)
+
+
+@pytest.fixture
+def hasher(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witnessed]:
+    witnessed = Witnessed(site.sessions)
+    monkeypatch.setattr(accounts, "_HASHER", witnessed)
+    accounts._nobody.cache_clear()
+    yield witnessed
+    accounts._nobody.cache_clear()
+
+
+def test_others_can_write_while_a_password_is_verified(site: Site, hasher: Witnessed) -> None:
+    right: dict[str, str | list[str]] = {"email": PEOPLE["owner"], "password": PASSWORD}
+    assert post(site.client(), "/sign-in", right).status_code == 303
+    assert hasher.worked == ["verify", "hash"], "and made anew, since the measure has grown"
+    assert post(site.client("stranger"), "/sign-in", right).status_code == 303, "who is signed in already is looked up by no session first"
+    assert post(site.client(), "/sign-in", right | {"password": "wrong"}).status_code == 422
+    hasher.worked.clear()
+    assert post(site.client(), "/sign-in", right | {"email": "nobody@example.org"}).status_code == 422
+    assert hasher.worked == ["hash", "verify"], "for an unknown address it works as well"
+    assert post(site.client(), "/sign-in", right | {"email": "nobody@example.org"}).status_code == 422
+    assert hasher.worked == ["hash", "verify", "verify"]
+
+
+def test_others_can_write_while_a_new_password_is_hashed(site: Site, hasher: Witnessed) -> None:
+    with site.sessions.writing() as session:
+        set_up, welcome = (
+            issue_setup_link(session, TERMINAL, now=NOW),
+            create_user(session, TERMINAL, email="n@x.example", operator=False, now=NOW),
+        )
+    assert post(site.client(), f"/welcome/{welcome}", {"password": PASSWORD}).status_code == 303
+    assert post(site.client(), f"/setup/{set_up}", {"email": "op@x.example", "password": PASSWORD}).status_code == 303
+    assert hasher.worked == ["hash", "hash"]
+    for path in (f"/welcome/{welcome}", f"/setup/{set_up}", f"/welcome/{set_up}", "/setup/guess"):
+        gone = post(site.client(), path, {"email": "op2@x.example", "password": PASSWORD})
+        assert (gone.status_code, "cannot be used" in gone.text) == (422, True)
+    assert hasher.worked == ["hash", "hash"], "no work for strangers"

@@ -87,6 +87,7 @@ def test_what_people_write(text: str, name: str, port: int) -> None:
         ("http://user:secret@example.org/", "@"),
         ("http://127.1.1.1:80\\@127.2.2.2:80/", "@"),
         ("a\\b.example", "backslash"),
+        ("www.example.org\tWeb server", "There is a blank in this line. Write one name per line."),
         ("*.example.org", "wildcard"),
         ("_dmarc.example.org", "underscore"),
         ("-a.example", "hyphen"),

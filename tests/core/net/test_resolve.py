@@ -101,17 +101,26 @@ def reply(make: Callable[[str, str], list[RR]], rcode: int = 0) -> Callable[[DNS
     return answer
 
 
-def test_one_family_that_fails_while_the_other_answers_is_no_failure() -> None:
+SOME = {"A": ("192.0.2.1", A("192.0.2.1")), "AAAA": ("2001:db8::1", AAAA("2001:db8::1"))}
+
+
+@pytest.mark.parametrize("answered", ["A", "AAAA"])
+@pytest.mark.parametrize(
+    ("rcode", "partial"), [(RCODE.SERVFAIL, True), (RCODE.REFUSED, True), (RCODE.NXDOMAIN, False), (RCODE.NOERROR, False)]
+)
+def test_one_family_that_fails_while_the_other_answers_makes_it_partial(answered: str, rcode: int, partial: bool) -> None:
+    literal, data = SOME[answered]
+
     def answer(request: DNSRecord) -> DNSRecord:
         record = request.reply()
-        if request.q.qtype == QTYPE.AAAA:
-            record.header.rcode = RCODE.SERVFAIL
+        if QTYPE[request.q.qtype] == answered:
+            record.add_answer(RR("a.test", request.q.qtype, rdata=data))
         else:
-            record.add_answer(RR("a.test", QTYPE.A, rdata=A("192.0.2.1")))
+            record.header.rcode = rcode
         return record
 
     with stub_dns(answer) as stub:
-        assert ask("a.test", stub.resolver) == Resolution((), ("192.0.2.1",))
+        assert ask("a.test", stub.resolver) == Resolution((), (literal,), partial=partial)
         assert {question for _, question in stub.asked} == {"A", "AAAA"}
 
 
@@ -124,7 +133,7 @@ def test_a_silent_family_costs_the_time_and_the_other_is_kept() -> None:
         return record
 
     with stub_dns(answer) as stub:
-        assert ask("a.test", stub.resolver, timeout_s=0.3) == Resolution((), ("2001:db8::1",))
+        assert ask("a.test", stub.resolver, timeout_s=0.3) == Resolution((), ("2001:db8::1",), partial=True)
 
 
 def test_silence_ends_in_time() -> None:
@@ -159,6 +168,8 @@ def test_a_thousand_addresses_are_capped_and_always_the_same_ones() -> None:
     assert len(first.addresses) == 16
     assert first.addresses[:2] == ("192.0.2.1", "192.0.2.2")
     assert first.addresses[8:10] == ("2001:db8::", "2001:db8::1")
+    assert first.partial
+    assert len({*first.addresses, *first.beyond}) == len(first.addresses) + len(first.beyond) == 2_000
 
 
 def test_records_of_other_names_are_passed_over() -> None:

@@ -10,7 +10,7 @@ from datetime import UTC, datetime
 from typing import Final
 
 import pytest
-from dnslib import QTYPE, RR, A, DNSRecord
+from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
 from core.net.guard import Network
 from core.scanner.facts import FailureKind, Observation, Scan, Stage, Target
@@ -144,6 +144,41 @@ def test_any_denied_address_refuses_the_whole_name(resolver: str) -> None:
     first, second = (each.failure.message for each in result.observations if each.failure)
     assert "the name also has an address" in first
     assert "documentation" in second
+
+
+def test_an_address_past_the_cut_is_guarded_too(good: Server) -> None:
+    def answer(request: DNSRecord, last: str) -> DNSRecord:
+        record = request.reply()
+        if request.q.qtype == QTYPE.A:
+            for literal in [*(f"127.0.0.{number}" for number in range(1, 20)), last]:
+                record.add_answer(RR("crowd.test", QTYPE.A, rdata=A(literal)))
+        return record
+
+    with stub_dns(lambda request: answer(request, "192.168.0.1")) as stub:
+        refused = scan(Target("crowd.test", good.port), resolver=stub.resolver)
+    with stub_dns(lambda request: answer(request, "127.0.0.99")) as stub:
+        dialled = scan(Target("crowd.test", good.port), resolver=stub.resolver)
+    assert kinds(refused) == [FailureKind.REFUSED_ADDRESS] * 17
+    assert refused.observations[-1].address == "192.168.0.1"
+    assert kinds(dialled) == [None] + [FailureKind.REFUSED] * 15
+    assert refused.partial
+    assert dialled.partial
+
+
+@pytest.mark.parametrize(("rcode", "partial"), [(RCODE.SERVFAIL, True), (RCODE.NOERROR, False)])
+def test_a_scan_says_when_half_of_the_dns_did_not_answer(good: Server, rcode: int, partial: bool) -> None:
+    def answer(request: DNSRecord) -> DNSRecord:
+        record = request.reply()
+        if request.q.qtype == QTYPE.A:
+            record.add_answer(RR("half.test", QTYPE.A, rdata=A("127.0.0.1")))
+        else:
+            record.header.rcode = rcode
+        return record
+
+    with stub_dns(answer) as stub:
+        result = scan(Target("half.test", good.port), resolver=stub.resolver)
+        denied = scan(Target("half.test", good.port), resolver=stub.resolver, allow=())
+    assert (kinds(result), result.partial, denied.partial) == ([None], partial, partial)
 
 
 def test_what_was_checked_is_what_is_dialled(good: Server) -> None:
