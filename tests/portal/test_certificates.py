@@ -141,7 +141,7 @@ def test_a_thousand_names_come_in_groups_a_hundred_at_a_time(site: Site) -> None
     assert found.count("<bdi>n") == 11  # n99 and n990 to n999
     assert "<html" not in found
     assert "No name in it has" in client.get(f"/certificates/{digest}?names=%3Cb%3E").text
-    for odd in ("-1", "1e9", "99999999999999999999", "x", "%00"):
+    for odd in ("-1", "1e9", "99999999999999999999", "x"):
         assert client.get(f"/certificates/{digest}?shown={odd}").status_code == 200
 
 
