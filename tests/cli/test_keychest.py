@@ -10,6 +10,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.slow  # real shells and real folders
+
 NOBODY = 65534
 PROJECT = Path(__file__).resolve().parents[2]
 TOOLS = ("sh", "dirname", "readlink", "cmp", "cp", "mv", "rm", "mkdir", "rmdir", "cat", "sleep", "flock")

@@ -14,6 +14,8 @@ import pytest
 
 from tests.processes import eventually, marked
 
+pytestmark = pytest.mark.slow  # real children, whose back-off ticks in seconds
+
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAM = """
 import json, os, sys

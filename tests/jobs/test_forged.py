@@ -87,6 +87,7 @@ FORGED: dict[str, Callable[[str], dict[str, Any]]] = {
 }
 
 
+@pytest.mark.slow
 def test_forged_jobs_of_every_kind_end_failed_and_do_nothing(bench: Bench, hook: Hook) -> None:
     forged = {kind: bench.forge(make(hook.url)) for kind, make in FORGED.items()}
     last = bench.give("note", 1)

@@ -41,6 +41,7 @@ def rows(sessions: Sessions) -> dict[str, int]:
         return {table.name: session.scalar(sa.select(sa.func.count()).select_from(table)) or 0 for table in Base.metadata.sorted_tables}
 
 
+@pytest.mark.slow
 def test_an_empty_postgresql_is_migrated(postgres: Postgres) -> None:
     engine = make_engine(postgres.empty())
     assert schema.revision(engine) == ""
