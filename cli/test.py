@@ -14,8 +14,9 @@ import click
 
 from cli import place, templates
 
-# What some tests run against, and the Debian package that has it. Without one of them its tests skip aloud.
-_SYSTEM = (("postgres", "postgresql"), ("chromium", "chromium"), ("named", "bind9"))
+# What some tests run against, and the Debian packages that have it (a browser without a font draws nothing).
+# Without one of them its tests skip aloud.
+_SYSTEM = (("postgres", "postgresql"), ("chromium", "chromium fonts-dejavu-core"), ("named", "bind9"))
 _NO_TESTS = 5  # pytest's exit code when none was chosen
 
 
@@ -61,7 +62,7 @@ def install_missing(environ: Mapping[str, str]) -> list[str]:
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"Installing {' '.join(missing)} for the tests.", flush=True)
         quiet = {**environ, "DEBIAN_FRONTEND": "noninteractive"}
-        for words in (("update", "-qq"), ("install", "-y", "-qq", "--no-install-recommends", *missing)):
+        for words in (("update", "-qq"), ("install", "-y", "-qq", "--no-install-recommends", *" ".join(missing).split())):
             subprocess.run(("apt-get", *words), env=quiet, check=False, stdout=subprocess.DEVNULL)  # noqa: S603, S607 - the system's own
         missing = _missing()
     return missing
