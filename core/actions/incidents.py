@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from core.actions.write_notices import Change, settle_notices, write_notices
+from core.actions.settle_notices import Change, settle_notices
+from core.actions.write_notices import write_notices
 from core.scanner.facts import Finding, Status
 from core.scanner.summary import EXPIRING, Summary
 from core.scanner.verdict import Verdict

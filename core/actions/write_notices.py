@@ -14,15 +14,13 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from core.actions.settle_notices import Change, settle_notices
+from core.actions.settle_notices import Change
 from core.scanner.facts import Finding
 from core.scanner.summary import EXPIRING, day
 from core.store.accounts import Member, members_of
 from core.store.base import new_ref
 from core.store.db import insert_missing
 from core.store.incidents import Incident, Notice, NoticeIncident
-
-__all__ = ["Change", "settle_notices", "write_notices"]
 
 EXPIRED = "CERT-EXPIRED"
 
@@ -121,30 +119,29 @@ def _owed(session: Session, watch_ids: Sequence[int], now: datetime) -> dict[int
 
 def _relapsed(session: Session, changes: Sequence[Change]) -> set[int]:
     """Incidents of a certificate's age that were opened now, though all of that certificate and kind was told and over: it came back."""
-    opened = {
-        (change.watch.account_id, finding.check, finding.certificate): incident
-        for change in changes
-        for incident, finding in change.opened
-        if finding.check in {EXPIRING, EXPIRED}
-    }
+    opened: dict[tuple[int, str, str], list[int]] = {}
+    for change in changes:
+        for incident, finding in change.opened:
+            if finding.check in {EXPIRING, EXPIRED}:
+                opened.setdefault((change.watch.account_id, finding.check, finding.certificate), []).append(incident.id)
     if not opened:
         return set()
     earlier = session.execute(
-        sa.select(Incident.account_id, Incident.check, Incident.certificate, Incident.closed_at, Incident.cleared_at)
+        sa.select(Incident.account_id, Incident.check, Incident.certificate, Incident.closed_at)
         .join(NoticeIncident, NoticeIncident.incident_id == Incident.id)
         .join(Notice, Notice.id == NoticeIncident.notice_id)
         .where(
             Incident.account_id.in_({account for account, _, _ in opened}),
             Incident.certificate.in_({certificate for _, _, certificate in opened}),
-            Incident.id.not_in([incident.id for incident in opened.values()]),
+            Incident.id.not_in([incident_id for ids in opened.values() for incident_id in ids]),
             Incident.removed.is_(False),
             Notice.handed_at.is_not(None),
             Notice.kind.in_(("expiring", "ended")),
         )
     ).all()
-    over = {(account, check, certificate) for account, check, certificate, closed, _ in earlier if closed is not None}
-    going_on = {(account, check, certificate) for account, check, certificate, closed, _ in earlier if closed is None}
-    return {incident.id for key, incident in opened.items() if key in over - going_on}
+    over = {(account, check, certificate) for account, check, certificate, closed in earlier if closed is not None}
+    going_on = {(account, check, certificate) for account, check, certificate, closed in earlier if closed is None}
+    return {incident_id for key, ids in opened.items() if key in over - going_on for incident_id in ids}
 
 
 def _row(change: Change, member: Member, telling: _Telling, now: datetime) -> dict[str, object]:

@@ -240,6 +240,13 @@ def test_a_certificate_that_ended_and_comes_back_is_told_again(sessions: Session
         assert tell(sessions, NOW + day * DAY) == expected, day
 
 
+def test_a_certificate_that_comes_back_at_two_names_is_told_for_both(sessions: Sessions, actor: Actor, root: Forged) -> None:
+    ended, good = chain(root, end=NOW - DAY), chain(root, 80)
+    for day, (served, expected) in enumerate([(ended, ["ended"]), (good, ["well"] * 2), (ended, ["bad"] * 2), (ended, [])]):
+        look(sessions, root, served, NOW + day * DAY)
+        assert tell(sessions, NOW + day * DAY) == expected, day
+
+
 def test_an_intermediate_that_ended_is_told_for_each_name(sessions: Sessions, actor: Actor, root: Forged) -> None:
     intermediate = make_intermediate(root, not_before=NOW - 400 * DAY, not_after=NOW - DAY)
     leaf = make_leaf(["a.example", "b.example"], intermediate, not_before=NOW - DAY, not_after=NOW + 80 * DAY)
