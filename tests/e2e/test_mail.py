@@ -67,15 +67,16 @@ def test_each_notice_is_told_once_though_its_worker_is_killed(tmp_path: Path, mo
                 return len(notices) == NAMES and all(notice.handed_at is not None for notice in notices)
 
         eventually(settled, within_s=90)
-        with sessions.reading() as session:
-            eventually(
-                lambda: session.scalar(sa.select(sa.func.count()).where(Notice.lease_until.is_not(None), Notice.sent_at.is_not(None))) == 0
-            )
-            unsure = session.scalar(sa.select(sa.func.count()).where(Notice.handed_at.is_not(None), Notice.sent_at.is_(None))) or 0
+
+        def unsure() -> int:
+            """Handed over, and no answer noted: those in a living worker's hand among them, for as long as that takes."""
+            with sessions.reading() as session:
+                return session.scalar(sa.select(sa.func.count()).where(Notice.handed_at.is_not(None), Notice.sent_at.is_(None))) or 0
+
+        eventually(lambda: unsure() <= 1, within_s=60)  # the one that the killed worker had in hand stays
         running.await_health()
-        eventually(lambda: len(sink.mails) >= NAMES - unsure)
+        eventually(lambda: len(sink.mails) >= NAMES - unsure())
         seen = Counter(str(mail["Message-ID"]) for _, mail in sink.mails)
         sessions.engine.dispose()
     assert set(seen.values()) == {1}
-    assert unsure <= 1  # the one that the killed worker had in hand
-    assert NAMES - unsure <= len(seen) <= NAMES
+    assert NAMES - 1 <= len(seen) <= NAMES

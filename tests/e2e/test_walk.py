@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
-from playwright.sync_api import Browser, Page, expect
+from playwright.sync_api import Browser, Locator, Page, expect
 
 from core.actions.accounts import accept_welcome, create_user, hash_password
 from tests.make import TERMINAL
@@ -55,11 +55,17 @@ def open_page(browser: Browser, running: Installation, *, javascript: bool = Tru
     return page, said
 
 
+def follow(page: Page, pressed: Locator, path: str) -> None:
+    """Press what leads to another page, and be there: a press alone does not wait for the page that it asks for."""
+    with page.expect_navigation(url=re.compile(path)):
+        pressed.click()
+
+
 def sign_in(page: Page, email: str) -> None:
     page.goto("/sign-in")
     page.get_by_label("E-mail address").fill(email)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Sign in").click()
+    follow(page, page.get_by_role("button", name="Sign in"), r"/$")
 
 
 def test_the_first_ten_minutes(browser: Browser, town: tuple[Street, Sink, Installation], look: Look) -> None:
@@ -74,7 +80,7 @@ def test_the_first_ten_minutes(browser: Browser, town: tuple[Street, Sink, Insta
     look(page, "set-up")
     page.get_by_label("E-mail address").fill(OWNER)
     page.get_by_label("Password").fill(PASSWORD)
-    page.get_by_role("button", name="Set up").click()
+    follow(page, page.get_by_role("button", name="Set up"), "/domains$")
     expect(page.get_by_role("heading", name="Domains")).to_be_visible()
     look(page, "domains-empty")
     page.goto("/")
@@ -107,11 +113,11 @@ def test_the_first_ten_minutes(browser: Browser, town: tuple[Street, Sink, Insta
     page.goto("/domains")
     first = page.locator("tbody tr").first.locator("a.name")
     expect(first).to_contain_text("expired")  # worst first
-    first.click()
+    follow(page, first, "/endpoints/")
     expect(page.locator(".verdict")).to_contain_text("ended")
     look(page, "endpoint-expired")
 
-    page.locator("a[href^='/certificates/']").first.click()
+    follow(page, page.locator("a[href^='/certificates/']").first, "/certificates/")
     expect(page.get_by_role("heading", level=1)).to_contain_text("expired.kc.test")
     look(page, "certificate")
     fingerprint = page.url.rsplit("/", 1)[1]
@@ -137,10 +143,9 @@ def test_the_first_ten_minutes(browser: Browser, town: tuple[Street, Sink, Insta
     page.goto("/domains?q=expired")
     expect(page.locator("tr", has_text="expired.kc.test").locator(".c-st")).to_have_text("Needs you")
 
-    page.locator("a.name", has_text="expired").click()
     for name in ("differ", "refusing", "incomplete", "good"):
         page.goto(f"/domains?q={name}")
-        page.locator("a.name", has_text=name).first.click()
+        follow(page, page.locator("a.name", has_text=name).first, "/endpoints/")
         look(page, f"endpoint-{name}")
 
     eventually(lambda: len(sink.mails) >= 5)
@@ -168,7 +173,7 @@ def test_everything_works_without_javascript(browser: Browser, town: tuple[Stree
     sign_in(page, PLAIN)
     page.goto("/domains")
     page.get_by_label("Paste names").fill(f"plain.kc.test:{servers.ports['good']}\nnot a name")
-    page.get_by_role("button", name="Add names").click()
+    follow(page, page.get_by_role("button", name="Add names"), "/domains")
     expect(page.locator(".results")).to_contain_text("1 added")
 
     def reloaded() -> bool:
@@ -177,8 +182,8 @@ def test_everything_works_without_javascript(browser: Browser, town: tuple[Stree
 
     eventually(reloaded)
     page.get_by_label("Select plain").check()
-    page.get_by_role("button", name="Stop watching").click()
+    follow(page, page.get_by_role("button", name="Stop watching"), "/domains")
     page.goto("/bin")
-    page.get_by_role("button", name="Restore plain").click()
+    follow(page, page.get_by_role("button", name="Restore plain"), "/bin")
     page.goto("/domains?q=plain")
     expect(page.locator("tr", has_text="plain.kc.test")).to_have_count(1)
