@@ -1,0 +1,166 @@
+"""pgBackRest, the program: run as the owner of the data directory, and what its words mean. Written against 2.45.
+
+The passphrase of the repository stands in its configuration file alone: pgBackRest reads it there. We look there for pg1-path only,
+and hand on nothing else.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping, Sequence
+from configparser import ConfigParser
+from configparser import Error as UnreadableConfig
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from core.backups.engine import BackupError, Trouble
+from core.backups.owner import Owner, Ran, owner_of, run
+
+LOOK_S: Final = 300.0
+"""For commands that copy nothing."""
+_WORDS_MOST: Final = 900
+_NO_STANZA: Final = (1, 3)
+"""Codes in `info`: no folder of this stanza, and a folder without its files."""
+_UNREADABLE_STANZA: Final = 99
+_FULL: Final = "There is no room left. What was written of it has no use"
+_DAMAGED: Final = "The repository is damaged"
+
+MEANINGS: Final[tuple[tuple[frozenset[int], str, Trouble, str], ...]] = (
+    # exit codes (none: any), what stands in the words, the trouble, how the sentence begins; the first that fits counts
+    (frozenset(), r"\[28\] No space|No space left on device|Disk quota exceeded", "full", _FULL),
+    (frozenset({64}), r"unable to write '[^']*'\s*$", "full", _FULL),  # a write that came to its end has no errno
+    (
+        frozenset(),
+        r"(?s)unable to load info file.*(Format|Crypto)Error",
+        "wrong key",
+        "The passphrase in the configuration does not open the repository (or both copies of its index are damaged)",
+    ),
+    (frozenset(), r"(?s)unable to load (info|backup manifest) file.*FileMissingError", "missing", "The repository does not hold it"),
+    (frozenset({32, 75}), r"backup set .* is not valid|not a valid backup label", "missing", "The repository does not hold it"),
+    (frozenset({55}), r"unable to open missing file", "damaged", _DAMAGED),
+    (frozenset({26, 29, 95}), r"", "damaged", _DAMAGED),
+    (frozenset({42}), r"(Format|Crypto|Checksum)Error", "damaged", _DAMAGED),
+    (frozenset({44, 51, 58}), r"", "wrong database", "The repository is another database's"),
+    (frozenset({82}), r"", "missing WAL", "WAL does not reach the repository"),
+    (frozenset({38, 40}), r"", "refused", "Something is there already, and was left as it is"),
+    (frozenset({50}), r"", "refused", "Another pgBackRest is at work"),
+    (frozenset({62}), r"", "refused", "pgBackRest was stopped by `pgbackrest stop`"),
+    (frozenset({70}), r"", "refused", "The backup has tablespaces, and is not restored"),
+    (frozenset({72}), r"", "refused", "This has to be run where pgBackRest's configuration says"),
+)
+
+
+def trouble(code: int | None, words: str, *, doing: str) -> BackupError:
+    """What a failure of pgBackRest means, with its own words. No `code` where the words come from its report or a server's log."""
+    for codes, pattern, meant, sentence in MEANINGS:
+        if (not codes or code in codes) and re.search(pattern, words):
+            return BackupError(meant, f"{sentence}. pgBackRest's {doing} said: {readable(words)}")
+    return BackupError(
+        "tool", f"pgBackRest's {doing} failed{'' if code is None else f' with code {code}'}: {readable(words) or 'it said nothing'}"
+    )
+
+
+def readable(words: str) -> str:
+    """A program's words as they may be shown: no control characters, not too many, and nothing of a key that a broken file quotes."""
+    kept = re.sub(r"(cipher-pass|section at line \d+).*", r"\1 ...", words)
+    kept = re.sub(r"[^\x20-\x7e\n]+", "?", kept)
+    kept = " ".join(kept.split())
+    return kept if len(kept) <= _WORDS_MOST else f"{kept[:_WORDS_MOST]} ..."
+
+
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """A backup in the repository. `prior`: the one it builds on, "" for a full one; `stored_bytes` are those of its own files."""
+
+    label: str
+    prior: str
+    stored_bytes: int
+    faulty_pages: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Repository:
+    """What `pgbackrest info` tells: backups, oldest first, and the newest WAL file. Without a stanza nothing was ever stored."""
+
+    has_stanza: bool
+    backups: tuple[Stored, ...]
+    newest_segment: str
+
+    @classmethod
+    def from_info(cls, told: Sequence[Mapping[str, Any]]) -> Repository:
+        """Raises BackupError for a stanza that pgBackRest could not read: it ends with code 0 even then."""
+        (stanza,) = told
+        status = stanza["status"]
+        words = "; ".join(each["status"]["message"] for each in stanza.get("repo", ())) or status["message"]
+        if status["code"] == _UNREADABLE_STANZA:
+            raise trouble(None, words, doing="info")
+        backups = tuple(
+            Stored(
+                label=each["label"],
+                prior=each["prior"] or "",
+                stored_bytes=each["info"]["repository"]["delta"],
+                faulty_pages=bool(each.get("error")),
+            )
+            for each in stanza["backup"]
+        )
+        newest = max((each["max"] or "" for each in stanza["archive"][-1:]), default="")
+        return cls(status["code"] not in _NO_STANZA, backups, newest)
+
+
+@dataclass(frozen=True, slots=True)
+class Program:
+    """pgBackRest with one configuration and one stanza."""
+
+    config: Path
+    stanza: str
+
+    def live(self) -> Path:
+        """The data directory of the live cluster, as the configuration names it. Raises BackupError when it names none."""
+        parser = ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",), default_section="\0")
+        try:
+            parser.read_string(self.config.read_text())
+        except (OSError, UnicodeDecodeError, UnreadableConfig) as error:
+            words = error.strerror if isinstance(error, OSError) else "it is no pgBackRest configuration"
+            raise BackupError("refused", f"{self.config} cannot be read: {words}.") from None
+        path = parser.get(self.stanza, "pg1-path", fallback="")
+        if not path:
+            raise BackupError("refused", f"{self.config} names no pg1-path for the stanza {self.stanza}.")
+        return Path(path)
+
+    def owner(self) -> Owner:
+        """Who pgBackRest and restored servers run as."""
+        return owner_of(self.live())
+
+    def words(self, command: str, *options: str) -> tuple[str, ...]:
+        """A command line. Nothing secret stands in it."""
+        return (
+            "pgbackrest",
+            f"--config={self.config}",
+            f"--stanza={self.stanza}",
+            "--log-level-console=off",
+            "--log-level-stderr=warn",
+            command,
+            *options,
+        )
+
+    def attempt(self, command: str, *options: str, within_s: float = LOOK_S) -> Ran:
+        """Run a command, whatever its end."""
+        return run(self.owner(), self.words(command, *options), within_s=within_s)
+
+    def run(self, command: str, *options: str, within_s: float = LOOK_S) -> str:
+        """Run a command and give what it printed. Raises BackupError by MEANINGS."""
+        ran = self.attempt(command, *options, within_s=within_s)
+        if ran.code != 0:
+            raise trouble(ran.code, f"{ran.out}\n{ran.err}", doing=command)
+        return ran.out
+
+    def repository(self) -> Repository:
+        """What is stored now."""
+        printed = self.run("info", "--output=json")
+        try:
+            told = json.loads(printed, strict=False)
+        except ValueError:  # it quotes bytes that a wrong passphrase made
+            raise trouble(None, printed, doing="info") from None
+        return Repository.from_info(told)
