@@ -6,129 +6,24 @@ An unknown `KEYCHEST_*` variable is refused, since a misspelt setting that is si
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, fields
-from email.utils import parseaddr
 from pathlib import Path
 from typing import Any, Literal
-from urllib.parse import urlsplit
 
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from core import setting_readers as readers
+from core.setting_readers import Network
+
 Environment = Literal["development", "production"]
 DatabaseRole = Literal["portal", "worker", "migrate"]
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
-_SECRET_KEY_LEAST = 32
 
 
 class SettingError(ValueError):
     """A setting cannot be used. The message names it, says what is wrong, and gives a right example."""
 
 
-def _text(value: str) -> str:
-    return value.strip()
-
-
-def _port(value: str) -> int:
-    if not _is_whole(value) or int(value) > 65535:
-        raise ValueError("write a port from 0 to 65535 (0: any free one), for example 8000")
-    return int(value)
-
-
-def _proxies(value: str) -> int:
-    if not _is_whole(value):
-        raise ValueError("write how many proxies there are, for example 1")
-    return int(value)
-
-
-def _is_whole(value: str) -> bool:
-    return value.strip().isascii() and value.strip().isdecimal()
-
-
-def _seconds(value: str) -> float:
-    try:
-        number = float(value)
-    except ValueError:
-        number = -1
-    if not 0 < number < 1e9:
-        raise ValueError("write a number of seconds above 0, for example 30")
-    return number
-
-
-def _list(value: str) -> tuple[str, ...]:
-    return tuple(part.strip() for part in value.split(",") if part.strip())
-
-
-def _networks(value: str) -> tuple[Network, ...]:
-    try:
-        return tuple(ipaddress.ip_network(part) for part in _list(value))
-    except ValueError as error:
-        raise ValueError(f"{error}; write networks like 10.0.0.0/8,fd00::/8") from None
-
-
-def _resolvers(value: str) -> tuple[str, ...]:
-    for part in _list(value):
-        host, _, port = part.rpartition(":") if part.startswith("[") or part.count(":") == 1 else (part, "", "53")
-        try:
-            ipaddress.ip_address(host.strip("[]"))
-            usable = _port(port) > 0
-        except ValueError:
-            usable = False
-        if not usable:
-            raise ValueError(f"{part!r} is not an address with a port; write 127.0.0.1:53 or [::1]:53")
-    return _list(value)
-
-
-def _environment(value: str) -> str:
-    if value not in {"development", "production"}:
-        raise ValueError("write development or production")
-    return value
-
-
-def _url(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"http", "https"} or not parts.netloc:
-        raise ValueError("write an address like https://keychest.example.org")
-    return value.rstrip("/")
-
-
-def _smtp(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"smtp", "smtp+starttls", "smtps"} or not parts.hostname:
-        raise ValueError("write smtp://host:25, smtp+starttls://user:password@host:587 or smtps://user:password@host:465")
-    return value
-
-
-def _database(value: str) -> str:
-    scheme, found, rest = value.partition("://")
-    if not found or scheme not in {"postgres", "postgresql", "postgresql+psycopg", "sqlite"} or (scheme == "sqlite" and len(rest) < 2):
-        raise ValueError("write postgresql://user:password@host/name or sqlite:////folder/keychest.db")
-    return value
-
-
-def _redis(value: str) -> str:
-    parts = urlsplit(value)
-    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.path if parts.scheme == "unix" else parts.hostname):
-        raise ValueError("write redis://127.0.0.1:6379/0, rediss://:password@host:6379/0 or unix:///run/valkey/valkey.sock")
-    return value
-
-
-def _secret_key(value: str) -> str:
-    if len(value) < _SECRET_KEY_LEAST:
-        raise ValueError(
-            f"it is shorter than {_SECRET_KEY_LEAST} characters; write what `openssl rand -hex 32` prints, or unset it to have one made"
-        )
-    return value
-
-
-def _mail_from(value: str) -> str:
-    before, at, after = parseaddr(value)[1].rpartition("@")
-    if not (before and at and after):
-        raise ValueError("write an address like KeyChest <keychest@example.org>")
-    return value
-
-
-def _setting(env: str, says: str, *, default: Any, read: Callable[[str], Any] = _text, secret: bool = False) -> Any:
+def _setting(env: str, says: str, *, default: Any, read: Callable[[str], Any] = readers.text, secret: bool = False) -> Any:
     return field(default=default, metadata={"env": env, "says": says, "read": read, "secret": secret})
 
 
@@ -140,88 +35,137 @@ class Settings:
         "KEYCHEST_ENVIRONMENT",
         "`development` or `production`. Unset: production when the portal is bound to anything but loopback or the database is PostgreSQL.",
         default="development",
-        read=_environment,
+        read=readers.environment,
     )
     data: Path = _setting(
         "KEYCHEST_DATA", "Folder for everything that KeyChest writes. Made with mode 0700.", default=Path("var"), read=Path
     )
     host: str = _setting("KEYCHEST_HOST", "Address the portal listens on.", default="127.0.0.1")
-    port: int = _setting("KEYCHEST_PORT", "Port the portal listens on.", default=8000, read=_port)
+    port: int = _setting("KEYCHEST_PORT", "Port the portal listens on.", default=8000, read=readers.port)
     base_url: str = _setting(
-        "KEYCHEST_BASE_URL", "Address that links in mails begin with. Unset: `http://localhost:PORT`.", default="", read=_url
+        "KEYCHEST_BASE_URL", "Address that links in mails begin with. Unset: `http://localhost:PORT`.", default="", read=readers.url
     )
     secret_key: str = _setting(
         "KEYCHEST_SECRET_KEY",
         "Signs cookies. Unset: made at the first start and kept in the data folder as `secret-key`. At least 32 characters.",
         default="",
-        read=_secret_key,
+        read=readers.secret_key,
         secret=True,
     )
     database_url: str = _setting(
-        "DATABASE_URL", "`postgresql://…` or `sqlite:///…`. Unset: SQLite in the data folder.", default="", read=_database, secret=True
+        "DATABASE_URL",
+        "`postgresql://…` or `sqlite:///…`. Unset: SQLite in the data folder.",
+        default="",
+        read=readers.database,
+        secret=True,
     )
     database_url_portal: str = _setting(
         "DATABASE_URL_PORTAL",
         "The portal's own login. In development it falls back to `DATABASE_URL`.",
         default="",
-        read=_database,
+        read=readers.database,
         secret=True,
     )
     database_url_worker: str = _setting(
-        "DATABASE_URL_WORKER", "The workers' and the clock's own login. Falls back likewise.", default="", read=_database, secret=True
+        "DATABASE_URL_WORKER",
+        "The workers' and the clock's own login. Falls back likewise.",
+        default="",
+        read=readers.database,
+        secret=True,
     )
     database_url_migrate: str = _setting(
-        "DATABASE_URL_MIGRATE", "The login that may change the schema. Falls back likewise.", default="", read=_database, secret=True
+        "DATABASE_URL_MIGRATE", "The login that may change the schema. Falls back likewise.", default="", read=readers.database, secret=True
     )
     redis_url: str = _setting(
         "REDIS_URL",
         "A Redis or Valkey server. Unset: one of KeyChest's own on a private unix socket.",
         default="",
-        read=_redis,
+        read=readers.redis,
         secret=True,
     )
     trusted_proxies: int = _setting(
-        "KEYCHEST_TRUSTED_PROXIES", "How many reverse proxies stand before the portal and set X-Forwarded-For.", default=0, read=_proxies
+        "KEYCHEST_TRUSTED_PROXIES",
+        "How many reverse proxies stand before the portal and set X-Forwarded-For.",
+        default=0,
+        read=readers.proxies,
     )
     scan_allow: tuple[Network, ...] = _setting(
         "KEYCHEST_SCAN_ALLOW",
         "Private ranges that may be dialled, for example `10.0.0.0/8,fd00::/8`. Unset: none.",
         default=(),
-        read=_networks,
+        read=readers.networks,
     )
     scan_allow_accounts: tuple[str, ...] = _setting(
         "KEYCHEST_SCAN_ALLOW_ACCOUNTS",
         "Accounts that may use these ranges in the portal: their references, or their owners' e-mail addresses. Unset: none. "
         "`./keychest scan` needs no entry here.",
         default=(),
-        read=_list,
+        read=readers.words,
     )
     extra_roots: str = _setting("KEYCHEST_EXTRA_ROOTS", "A PEM file of roots to trust besides Mozilla's.", default="")
     resolvers: tuple[str, ...] = _setting(
         "KEYCHEST_RESOLVERS",
         "DNS resolvers with ports, for example `127.0.0.1:53,[::1]:53`. Unset: the system's.",
         default=(),
-        read=_resolvers,
+        read=readers.resolvers,
     )
     scan_interval_s: float = _setting(
-        "KEYCHEST_SCAN_INTERVAL_S", "Seconds between two scans of an endpoint that is well.", default=28_800.0, read=_seconds
+        "KEYCHEST_SCAN_INTERVAL_S", "Seconds between two scans of an endpoint that is well.", default=28_800.0, read=readers.seconds
     )
     scan_lease_s: float = _setting(
         "KEYCHEST_SCAN_LEASE_S",
         "Seconds after which a scan that was handed out and not recorded is handed out again.",
         default=300.0,
-        read=_seconds,
+        read=readers.seconds,
     )
-    clock_tick_s: float = _setting("KEYCHEST_CLOCK_TICK_S", "Seconds between two looks at what is due.", default=1.0, read=_seconds)
+    clock_tick_s: float = _setting("KEYCHEST_CLOCK_TICK_S", "Seconds between two looks at what is due.", default=1.0, read=readers.seconds)
     smtp_url: str = _setting(
         "KEYCHEST_SMTP_URL",
         "`smtp://host:25`, `smtp+starttls://user:password@host:587` or `smtps://user:password@host:465`. "
         "Unset: mails are kept in `outbox` under the data folder and shown in the portal.",
         default="",
-        read=_smtp,
+        read=readers.smtp,
         secret=True,
     )
-    mail_from: str = _setting("KEYCHEST_MAIL_FROM", "The sender of mails.", default="KeyChest <keychest@localhost>", read=_mail_from)
+    mail_from: str = _setting("KEYCHEST_MAIL_FROM", "The sender of mails.", default="KeyChest <keychest@localhost>", read=readers.mail_from)
+
+    backup_targets: tuple[str, ...] = _setting(
+        "KEYCHEST_BACKUP_TARGETS",
+        "Where backups are put, separated by commas: `file:///folder`, `sftp://user@host/folder?key=/path&known_hosts=/path`, "
+        "`s3://bucket/prefix?region=eu-central-1`. Unset: `backups` under the data folder, which is lost with it. "
+        "In production none may lie on the database's own filesystem, and two are better than one.",
+        default=(),
+        read=readers.targets,
+        secret=True,
+    )
+    backup_recovery_key: str = _setting(
+        "KEYCHEST_BACKUP_RECOVERY_KEY",
+        "The public half (`age1…`) of the offline key that opens every backup, recovery kit and escrow; `./keychest backup keygen` makes "
+        "the pair. Unset: made under the data folder in development; in production no backup is made.",
+        default="",
+        read=readers.recovery_key,
+    )
+    backup_interval_s: float = _setting(
+        "KEYCHEST_BACKUP_INTERVAL_S", "Seconds between two backups.", default=86_400.0, read=readers.seconds
+    )
+    backup_max_age_s: float = _setting(
+        "KEYCHEST_BACKUP_MAX_AGE_S",
+        "The recovery-point goal: operators are told when the newest backup is older than so many seconds.",
+        default=93_600.0,
+        read=readers.seconds,
+    )
+    backup_keep: str = _setting(
+        "KEYCHEST_BACKUP_KEEP",
+        "How many backups are kept: the newest of so many hours, days, weeks and months.",
+        default="hourly=24,daily=14,weekly=8,monthly=12",
+        read=readers.keep,
+    )
+    pgbackrest_config: str = _setting(
+        "KEYCHEST_PGBACKREST_CONFIG",
+        "pgBackRest's configuration file, for backups of PostgreSQL; `deploy/pgbackrest.conf` is one to begin with. Unset: none are made.",
+        default="",
+    )
+    pgbackrest_stanza: str = _setting("KEYCHEST_PGBACKREST_STANZA", "The stanza in that file.", default="keychest")
 
     @classmethod
     def from_environment(cls, environ: Mapping[str, str], **given: Any) -> Settings:
@@ -246,6 +190,24 @@ class Settings:
             values["environment"] = "production" if public or postgresql else "development"
         return cls(**values)
 
+    def backups(self, role: DatabaseRole = "worker") -> dict[str, Any]:
+        """What backups are made with, as core/backups/plan.py wants it. Raises SettingError as `database` does."""
+        values = {spec.metadata["env"]: (getattr(self, spec.name), spec.default) for spec in fields(self)}
+        raw = {name: _written(value) for name, (value, default) in values.items() if value != default}
+        return {
+            "data": self.data,
+            "production": self.production,
+            "database_url": self.database(role),
+            "target_urls": self.backup_targets,
+            "recovery_key": self.backup_recovery_key,
+            "interval_s": self.backup_interval_s,
+            "max_age_s": self.backup_max_age_s,
+            "keep": self.backup_keep,
+            "pgbackrest_config": self.pgbackrest_config,
+            "pgbackrest_stanza": self.pgbackrest_stanza,
+            "settings": raw,
+        }
+
     @property
     def production(self) -> bool:
         """Whether people rely on this installation."""
@@ -267,6 +229,13 @@ class Settings:
         url = own or self.database_url or f"sqlite:///{self.data.resolve() / 'keychest.db'}"
         scheme, _, rest = url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
+
+
+def _written(value: object) -> str:
+    """A setting as it would be written in the environment."""
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _raw(environ: Mapping[str, str], name: str, *, secret: bool) -> str:

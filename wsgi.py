@@ -12,6 +12,7 @@ from pathlib import Path
 import waitress  # type: ignore[import-untyped]
 
 from config import SettingError, Settings
+from core.backups.plan import Plan
 from portal import Parts, create_app
 
 # Far above what the portal takes: its own page answers a list that is too long, and it does so by Content-Length, before it reads any.
@@ -31,6 +32,7 @@ def parts(settings: Settings) -> Parts:
         scan_allow_accounts=settings.scan_allow_accounts if settings.scan_allow else (),
         mail_is_kept=not settings.smtp_url,
         now=lambda: datetime.now(UTC),
+        plan=Plan(**settings.backups("portal")),
     )
 
 

@@ -20,12 +20,15 @@ from redis import Redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import SettingError, Settings
+from core.actions.chores import pull_chores_in
 from core.actions.claim_scans import Claimed, anything_due, claim_due, pull_in, release_claims
 from core.actions.heartbeats import beat
 from core.actions.notices import notices_due
 from core.actions.watches import rescope_watches
+from core.backups.plan import Plan
 from core.perspective import LOCAL
 from core.store.accounts import accounts_allowed
+from core.store.backups import chores_due
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import open_gaps
 from jobs.queues import connect, enqueue, queue
@@ -39,6 +42,10 @@ GRACE = timedelta(minutes=15)
 """A scan later than this is a gap, and told as one."""
 PLAN_MOST = 1.2
 """No scan is planned further ahead than the interval and its spread: what is, was planned by a clock that was ahead."""
+CHORE_JOBS = {"backup": "back_up", "drill": "drill", "look": "look"}
+CALL_AGAIN = timedelta(minutes=1)
+"""A chore that is still due and in nobody's hand is handed out again: what was carried may be lost."""
+EVEN_WITHOUT = timedelta(hours=1)
 MISCONFIGURED = 78
 log = logging.getLogger("keychest.clock")
 
@@ -53,6 +60,9 @@ class Clock:
     lease: timedelta
     interval: timedelta = timedelta(hours=8)
     allowed_accounts: tuple[str, ...] = ()
+    backup_queue: str = "ops"
+    backup_interval: timedelta = timedelta(days=1)
+    _called: dict[str, datetime] = field(default_factory=dict)
     _beat_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
     _round_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
 
@@ -65,6 +75,7 @@ class Clock:
             self._beat_at = now
         handed_out = self._hand_out()
         self._call_notices(now)
+        self._call_chores(now)
         if now - self._round_at >= ROUND:
             self._round_at = now  # first: a round that fails is tried in the next minute, and holds nothing else up
             self._make_round(now)
@@ -75,6 +86,7 @@ class Clock:
             missed = open_gaps(session, grace=GRACE, now=now)
             ahead = pull_in(session, longest=self.interval * PLAN_MOST, now=now)
             accounts = accounts_allowed(session, self.allowed_accounts)
+            ahead += pull_chores_in(session, longest=self._longest_chores(), now=now)
             moved = rescope_watches(session, account_ids=sorted(accounts), now=now) if accounts else 0
         if missed or ahead or moved:
             log.warning("%d scans were missed, %d were planned too late, %d watches moved to private endpoints", missed, ahead, moved)
@@ -116,6 +128,22 @@ class Clock:
         if due and not queue(self.connection, "ops").count:
             enqueue(self.connection, "ops", "send_notices", [])
 
+    def _call_chores(self, now: datetime) -> None:
+        """Hand out what operators' work is due. It is claimed where it is done: one that is called twice is done once."""
+        with self.sessions.reading() as session:
+            due = chores_due(session, now)
+        for name in sorted(due):
+            called = self._called.get(name)
+            if called is None or not called <= now < called + CALL_AGAIN:
+                self._called[name] = now
+                enqueue(self.connection, "ops" if name == "look" else self.backup_queue, CHORE_JOBS[name], [])
+        for name in self._called.keys() - due:
+            del self._called[name]
+
+    def _longest_chores(self) -> dict[str, timedelta]:
+        day = self.backup_interval * PLAN_MOST
+        return {"backup": day, "drill": day + 2 * EVEN_WITHOUT, "look": timedelta(hours=1)}
+
 
 def run(clock: Clock, *, tick_s: float, stop: threading.Event) -> None:
     """Look again and again until `stop`. A database or broker that is away is logged once a minute, and tried again."""
@@ -153,6 +181,8 @@ def main() -> int:
         lease=timedelta(seconds=settings.scan_lease_s),
         interval=timedelta(seconds=settings.scan_interval_s),
         allowed_accounts=settings.scan_allow_accounts if settings.scan_allow else (),
+        backup_queue=Plan(**settings.backups()).queue,
+        backup_interval=timedelta(seconds=settings.backup_interval_s),
     )
     run(clock, tick_s=settings.clock_tick_s, stop=stop)
     return 0

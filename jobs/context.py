@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 
+from core.backups.plan import Plan
 from core.net.guard import Network
 from core.store.db import Sessions
 
@@ -27,3 +28,4 @@ class Context:
     scan_lease_s: float
     smtp_url: str
     mail_from: str
+    plan: Plan

@@ -1,4 +1,4 @@
-"""The three queues and the one way onto them. They carry hints: what is due stands in the database."""
+"""The queues and the one way onto them. They carry hints: what is due stands in the database."""
 
 from __future__ import annotations
 
@@ -13,7 +13,8 @@ from rq.serializers import JSONSerializer
 
 from jobs.carrier import FAILURE_TTL_S, JOBS, CarriedJob, Id
 
-QUEUES: Final = ("now", "scan", "ops")
+QUEUES: Final = ("now", "scan", "ops", "backup")
+"""`backup` is worked on only where the database is a PostgreSQL, by the user whom its files belong to."""
 
 
 def connect(redis_url: str, *, timeout_s: float = 5.0) -> Redis:
@@ -22,7 +23,7 @@ def connect(redis_url: str, *, timeout_s: float = 5.0) -> Redis:
 
 
 def queue(connection: Redis, name: str) -> Queue:
-    """One of the three queues. Raises ValueError for any other name."""
+    """One of the queues. Raises ValueError for any other name."""
     if name not in QUEUES:
         raise ValueError(f"{name!r} is not one of the queues {', '.join(QUEUES)}")
     return Queue(name, connection=connection, job_class=CarriedJob, serializer=JSONSerializer)

@@ -26,6 +26,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import SettingError, Settings
 from core import lifeline
 from core.actions.heartbeats import beat
+from core.backups.plan import Plan
 from core.store.db import Sessions, make_engine
 from jobs.carrier import JOBS, CarriedJob
 from jobs.context import Context
@@ -105,6 +106,7 @@ def make_context(settings: Settings) -> Context:
         scan_lease_s=settings.scan_lease_s,
         smtp_url=settings.smtp_url,
         mail_from=settings.mail_from,
+        plan=Plan(**settings.backups()),
     )
 
 

@@ -7,6 +7,7 @@ from alembic import context
 
 import audit.tables
 import core.store.accounts
+import core.store.backups
 import core.store.endpoints
 import core.store.heartbeats
 import core.store.incidents
@@ -19,6 +20,7 @@ from core.store.db import WRITING, make_engine
 MODULES = (
     audit.tables,
     core.store.accounts,
+    core.store.backups,
     core.store.endpoints,
     core.store.heartbeats,
     core.store.incidents,

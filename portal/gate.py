@@ -12,7 +12,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from flask import abort
 from flask.typing import ResponseReturnValue
 
-from core.actions.policy import Actor, Permission, require
+from core.actions.policy import INSTALLATION_POLICY, Actor, Permission, require, require_installation
 from portal.identity import ask_to_sign_in, who
 
 _P = ParamSpec("_P")
@@ -33,10 +33,14 @@ PUBLIC: Final[Mapping[str, str]] = {
 """Routes without a gate, by Flask's endpoint, and why."""
 
 
+ON_THE_INSTALLATION: Final = frozenset().union(*INSTALLATION_POLICY.values())
+"""Permissions that a role on the installation gives, and none in an account does."""
+
+
 def gate(
     permission: Permission,
 ) -> Callable[[Callable[Concatenate[Actor, _P], ResponseReturnValue]], Callable[_P, ResponseReturnValue]]:
-    """Let in who may do this in the account they act in; the view gets them as its first argument, `actor`.
+    """Let in who may do this in the account they act in, or on the installation; the view gets them as its first argument, `actor`.
 
     Put it nearest to the function. An action asks the policy again: the gate is for pages, the action for certainty.
     """
@@ -47,7 +51,10 @@ def gate(
             actor = who()
             if actor is None:
                 return ask_to_sign_in()
-            require(actor, permission)
+            if permission in ON_THE_INSTALLATION:
+                require_installation(actor, permission)
+            else:
+                require(actor, permission)
             return view(actor, *args, **kwargs)
 
         guarded.gate = permission  # type: ignore[attr-defined]  # read by tests/rules/test_routes.py

@@ -9,7 +9,7 @@ from typing import Any
 from flask import Response, make_response, session
 from flask_wtf.csrf import generate_csrf
 
-from core.actions.policy import POLICY
+from core.actions.policy import permissions
 from core.render import render
 from portal.frame import frame
 from portal.htmx import fragment_wanted
@@ -66,4 +66,4 @@ def fragment(template: str, **values: Any) -> Response:
 
 def _may() -> frozenset[str]:
     actor = who()
-    return frozenset(permission.value for permission in POLICY.get(actor.role, ())) if actor is not None else frozenset()
+    return frozenset(permission.value for permission in permissions(actor)) if actor is not None else frozenset()

@@ -71,6 +71,7 @@ def who() -> Actor | None:
         account_id=found.account_id,
         account_ref=found.account_ref,
         role=found.role,
+        installation_role=found.installation_role,
     )
 
 

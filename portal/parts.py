@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, Final, cast
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from flask import Flask, current_app, g, request
 from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session
 
+from core.backups.plan import Plan
 from core.store.base import Base
 from core.store.db import WRITING, Sessions, make_engine
 
@@ -32,6 +34,8 @@ class Parts:
     scan_allow_accounts: tuple[str, ...]
     mail_is_kept: bool
     now: Callable[[], datetime]
+    plan: Plan = field(default_factory=lambda: Plan(Path("var"), production=False, database_url="sqlite:///:memory:"))
+    """What backups are made with, for the pages of those who run the installation."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,13 +8,15 @@ from dataclasses import dataclass
 
 
 class Permission(enum.StrEnum):
-    """What can be done in an account."""
+    """What can be done in an account; the last two, on the installation."""
 
     READ = "read"
     ADD_DOMAINS = "add_domains"
     SCAN_NOW = "scan_now"
     REMOVE_DOMAINS = "remove_domains"
     RESTORE_DOMAINS = "restore_domains"
+    SEE_OPERATIONS = "see_operations"
+    OPERATE = "operate"
 
 
 _READS = frozenset({Permission.READ})
@@ -23,6 +25,12 @@ _WORKS = _READS | {Permission.ADD_DOMAINS, Permission.SCAN_NOW, Permission.REMOV
 POLICY: Mapping[str, frozenset[Permission]] = {"owner": _WORKS, "manager": _WORKS, "viewer": _READS}
 """Permissions by role in an account."""
 
+INSTALLATION_POLICY: Mapping[str, frozenset[Permission]] = {
+    "operator": frozenset({Permission.SEE_OPERATIONS, Permission.OPERATE}),
+    "auditor": frozenset({Permission.SEE_OPERATIONS}),
+}
+"""Permissions by role on the installation."""
+
 
 class NotAllowed(Exception):  # noqa: N818 - it is a refusal in words, not a fault
     """The actor's role does not allow it. The message is a sentence for them."""
@@ -30,18 +38,22 @@ class NotAllowed(Exception):  # noqa: N818 - it is a refusal in words, not a fau
 
 @dataclass(frozen=True, slots=True)
 class Actor:
-    """Who acts: a member of an account, or the installation's own terminal, where `user_id` is None and `terminal` is set."""
+    """Who acts: a member of an account, or the installation's own terminal or worker, where `user_id` is None and that is set."""
 
     user_id: int | None = None
     user_ref: str = ""
     account_id: int | None = None
     account_ref: str = ""
     role: str = ""
+    installation_role: str = ""
     terminal: bool = False
+    worker: bool = False
 
     @property
     def name(self) -> str:
         """The actor as the log names them: never a person's own words."""
+        if self.worker:
+            return "worker"
         return "terminal" if self.terminal else f"user:{self.user_ref}" if self.user_ref else "nobody"
 
 
@@ -55,6 +67,23 @@ def require(actor: Actor, permission: Permission) -> int:
     if actor.account_id is None or not allows(actor.role, permission):
         raise NotAllowed(f"Your role in this account does not include this ({permission.value.replace('_', ' ')}). An owner can change it.")
     return actor.account_id
+
+
+def permissions(actor: Actor) -> frozenset[Permission]:
+    """All that the actor may do, in their account and on the installation."""
+    return POLICY.get(actor.role, frozenset()) | INSTALLATION_POLICY.get(actor.installation_role, frozenset())
+
+
+def require_installation(actor: Actor, permission: Permission) -> None:
+    """Raises NotAllowed unless the actor's role on the installation includes the permission; the terminal may do all."""
+    if not actor.terminal and permission not in INSTALLATION_POLICY.get(actor.installation_role, frozenset()):
+        raise NotAllowed("This is for the people who run this installation. An operator can make somebody one, at the terminal.")
+
+
+def require_worker(actor: Actor) -> None:
+    """Raises NotAllowed unless the act is a worker's own, or comes from the machine's terminal."""
+    if not (actor.worker or actor.terminal):
+        raise NotAllowed("This is done by KeyChest's own workers, and by nobody else.")
 
 
 def require_terminal(actor: Actor) -> None:

@@ -37,6 +37,19 @@ class Message:
 
 
 @dataclass(frozen=True, slots=True)
+class Letter:
+    """A message that is composed already: plain text, and HTML where there is any. `ref` as in Message."""
+
+    ref: str
+    recipient: str
+    subject: str
+    text: str
+    portal_url: str
+    written_at: datetime
+    html: str = ""
+
+
+@dataclass(frozen=True, slots=True)
 class Delivery:
     """What became of a message.
 

@@ -14,7 +14,7 @@ from email.utils import format_datetime, parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from core.channels import Delivery, Hand, Message, Topic
+from core.channels import Delivery, Hand, Letter, Message, Topic
 from core.net.mail import NotSent, Server, Unsure, send_mail
 from core.net.text import u_label, visible
 from core.render import render
@@ -38,18 +38,25 @@ class MailChannel:
     def deliver(self, message: Message, hand: Hand) -> Delivery:
         """Send or keep the message."""
         subject, text = compose(message)
+        topics = [_plain(topic) for topic in message.topics]
+        html = render("mail/notice.html", topics=topics, account=message.account, portal_url=message.portal_url, subject=subject)
+        return self.post(Letter(message.ref, message.recipient, subject, text, message.portal_url, message.written_at, html), hand)
+
+    def post(self, letter: Letter, hand: Hand) -> Delivery:
+        """Send or keep what is composed already."""
+        subject, text = letter.subject, letter.text
         try:
-            mail = _addressed(self.sender, message.recipient)
+            mail = _addressed(self.sender, letter.recipient)
         except _UnaddressableError as error:
             return Delivery("failed", str(error), subject, text)
-        _fill(mail, message, subject, text)
+        _fill(mail, letter)
         if not self.smtp_url:
-            outcome, error_words = _keep(self.outbox, message.ref, mail.as_bytes(), hand)
+            outcome, error_words = _keep(self.outbox, letter.ref, mail.as_bytes(), hand)
             return Delivery(outcome, error_words, subject, text)
         try:
             server = Server.from_url(self.smtp_url)
             address = parseaddr(self.sender)[1]
-            handed = send_mail(server, mail, sender=address, recipient=message.recipient, before_content=hand)
+            handed = send_mail(server, mail, sender=address, recipient=letter.recipient, before_content=hand)
         except NotSent as error:
             return Delivery("failed", str(error), subject, text)
         except Unsure as error:
@@ -102,15 +109,14 @@ def _addressed(sender: str, recipient: str) -> EmailMessage:
     return mail
 
 
-def _fill(mail: EmailMessage, message: Message, subject: str, text: str) -> None:
-    mail["Subject"] = subject
-    mail["Date"] = format_datetime(message.written_at)
-    mail["Message-ID"] = f"<{message.ref}@{urlsplit(message.portal_url).hostname or 'localhost'}>"
+def _fill(mail: EmailMessage, letter: Letter) -> None:
+    mail["Subject"] = letter.subject
+    mail["Date"] = format_datetime(letter.written_at)
+    mail["Message-ID"] = f"<{letter.ref}@{urlsplit(letter.portal_url).hostname or 'localhost'}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
-    mail.set_content(text)
-    topics = [_plain(topic) for topic in message.topics]
-    html = render("mail/notice.html", topics=topics, account=message.account, portal_url=message.portal_url, subject=subject)
-    mail.add_alternative(html, subtype="html")
+    mail.set_content(letter.text)
+    if letter.html:
+        mail.add_alternative(letter.html, subtype="html")
 
 
 def _keep(outbox: Path, ref: str, content: bytes, hand: Hand) -> tuple[str, str]:

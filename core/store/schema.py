@@ -26,6 +26,11 @@ def newest_revision() -> str:
     return ScriptDirectory.from_config(_config()).get_current_head() or ""
 
 
+def known_revisions() -> frozenset[str]:
+    """Every revision that this code can migrate from."""
+    return frozenset(script.revision for script in ScriptDirectory.from_config(_config()).walk_revisions())
+
+
 def revision(engine: sa.Engine) -> str:
     """The revision that the database has; "" for an empty one."""
     with engine.connect() as connection:

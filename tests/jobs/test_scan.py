@@ -10,6 +10,7 @@ import sqlalchemy as sa
 
 from core.actions.claim_scans import Claimed, claim_due
 from core.actions.domains import add_domains
+from core.backups.plan import Plan
 from core.net.names import Listed
 from core.perspective import LOCAL
 from core.store.db import Sessions
@@ -34,6 +35,7 @@ def make_context(
     return Context(
         sessions=sessions, now=lambda: datetime.now(UTC), data=folder, public_url="", scan_allow=LOOPBACK, scan_allow_accounts=allowed,
         extra_roots=str(pem) if roots else "", resolvers=(resolver,), scan_interval_s=28_800, scan_lease_s=180, smtp_url="", mail_from="",
+        plan=Plan(folder, production=False, database_url="sqlite://"),
     )  # fmt: skip
 
 

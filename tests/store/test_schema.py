@@ -14,7 +14,7 @@ from tests.postgres import Postgres
 
 TABLES = (
     "audit.tables",
-    *(f"core.store.{name}" for name in ("accounts", "endpoints", "heartbeats", "incidents", "observations", "watches")),
+    *(f"core.store.{name}" for name in ("accounts", "backups", "endpoints", "heartbeats", "incidents", "observations", "watches")),
 )
 for module in TABLES:
     importlib.import_module(module)

@@ -1,0 +1,87 @@
+"""When operators must be told about backups. Silence is told too: a drill that did not run proves nothing."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from core.backups.manifest import WHOLE
+
+KINDS: Final = {
+    "backup-failed": "The newest try at a backup failed.",
+    "backup-old": "The newest backup is older than the goal.",
+    "drill-failed": "The newest drill did not prove its backup.",
+    "silence": "A drill was due and did not run.",
+    "target": "A target did not take the newest backup.",
+    "kit": "The recovery kit does not stand for the keys in use.",
+}
+"""Every kind of alarm, and what it says."""
+DRILL_WITHIN: Final = timedelta(hours=1)
+"""A backup is to be proven this soon after it was stored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """What is known about backups now. Times are None where there is none; `last_error` is that of a try newer than the newest backup."""
+
+    installed_at: datetime
+    newest_at: datetime | None
+    newest_stored_at: datetime | None
+    newest_proven: bool | None
+    last_error: str
+    target_errors: tuple[str, ...]
+    drilled_at: datetime | None
+    drill_faults: tuple[str, ...]
+    fidelity: float | None
+    coverage: float | None
+    kit_faults: tuple[str, ...] = ()
+
+
+def alarms(facts: Facts, *, interval: timedelta, longest_age: timedelta, now: datetime) -> dict[str, str]:
+    """The alarms that hold now, by kind, each in words. None twice: what opened stays open until it is not found any more."""
+    found: dict[str, str] = {}
+    if facts.last_error:
+        found["backup-failed"] = f"The newest try at a backup failed: {facts.last_error} It is tried again by itself."
+    since = facts.newest_at or facts.installed_at
+    if now - since > longest_age:
+        what = f"The newest backup is from {_when(facts.newest_at)}" if facts.newest_at else "There is no backup yet"
+        found["backup-old"] = f"{what}. The goal is one every {_hours(longest_age)}. What was typed in since then is in no backup."
+    if facts.drill_faults:
+        shares = "".join(
+            f" {name} {value:.3f} %." for name, value in (("Fidelity", facts.fidelity), ("Coverage", facts.coverage)) if value is not None
+        )
+        found["drill-failed"] = f"The newest drill did not prove its backup.{shares} {' '.join(facts.drill_faults)}"
+    if silent := _silent(facts, interval, now):
+        found["silence"] = silent
+    if facts.target_errors:
+        found["target"] = f"The newest backup is not at every target: {' '.join(facts.target_errors)}"
+    if facts.kit_faults:
+        found["kit"] = " ".join(facts.kit_faults)
+    return found
+
+
+def _silent(facts: Facts, interval: timedelta, now: datetime) -> str:
+    if facts.newest_stored_at is not None and facts.newest_proven is None and now - facts.newest_stored_at > DRILL_WITHIN:
+        return f"The newest backup, stored {_when(facts.newest_stored_at)}, was not restored and compared within {_hours(DRILL_WITHIN)}."
+    since = facts.drilled_at or facts.installed_at
+    if now - since > interval + 2 * DRILL_WITHIN:
+        last = f"The last drill ended {_when(facts.drilled_at)}" if facts.drilled_at else "No drill has run yet"
+        return f"{last}; one was due within {_hours(interval + 2 * DRILL_WITHIN)}. Until one runs, no backup is known to be good."
+    return ""
+
+
+def whole(value: float | None) -> bool:
+    """Whether a share is all of it."""
+    return value is not None and value >= WHOLE
+
+
+def _when(at: datetime | None) -> str:
+    return f"{at:%-d %b %Y, %H:%M} UTC" if at else "never"
+
+
+def _hours(length: timedelta) -> str:
+    hours = length.total_seconds() / 3_600
+    if hours < 1:
+        return f"{hours * 60:.0f} minutes"
+    return f"{hours:.0f} hour{'' if round(hours) == 1 else 's'}"

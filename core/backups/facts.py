@@ -1,0 +1,31 @@
+"""What is known about backups now, read from the database in a few questions: for alarms and for the page's first sentence."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from core.backups.alarms import Facts
+from core.store.backups import FAILED, STORED, Backup, Installation, newest_drill
+
+
+def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
+    """The facts, as of now."""
+    stored = sa.select(Backup).where(Backup.state == STORED).order_by(Backup.at.desc(), Backup.id.desc()).limit(1)
+    newest = session.scalar(stored)
+    failed = session.scalar(sa.select(Backup).where(Backup.state == FAILED).order_by(Backup.began_at.desc(), Backup.id.desc()).limit(1))
+    error = failed.error if failed is not None and (newest is None or failed.began_at > newest.began_at) else ""
+    drill = newest_drill(session)
+    return Facts(
+        installed_at=session.scalars(sa.select(Installation.made_at)).one(),
+        newest_at=newest.at if newest is not None else None,
+        newest_stored_at=newest.ended_at if newest is not None else None,
+        newest_proven=newest.restorable if newest is not None else None,
+        last_error=error,
+        target_errors=tuple(f"{shown}: {said}" for shown, said in newest.targets.items() if said) if newest is not None else (),
+        drilled_at=drill.ended_at if drill is not None else None,
+        drill_faults=tuple(drill.faults) if drill is not None else (),
+        fidelity=drill.fidelity if drill is not None else None,
+        coverage=drill.coverage if drill is not None else None,
+        kit_faults=kit_faults,
+    )

@@ -1,0 +1,56 @@
+"""Files on this machine: measured, and new private places for what is restored."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import shutil
+from pathlib import Path
+
+from core.backups.engine import BackupError
+
+_BLOCK = 1 << 20
+
+
+def measured(path: Path) -> tuple[int, str]:
+    """Bytes and SHA-256 of a file."""
+    digest, size = hashlib.sha256(), 0
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+            size += len(block)
+    return size, digest.hexdigest()
+
+
+def flush(path: Path) -> None:
+    """Have the file on the disk for certain."""
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+def make_place(into: Path) -> None:
+    """A new, private folder. Raises BackupError for one that exists and holds anything: nothing is ever restored over something."""
+    try:
+        into.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if any(into.iterdir()):
+            raise BackupError("refused", f"{into} holds something already. Name a folder that is new: nothing is restored over something.")
+        into.chmod(0o700)
+    except FileExistsError:
+        raise BackupError("refused", f"{into} is a file. Name a folder that is new.") from None
+    except OSError as error:
+        raise BackupError("refused", f"{into} cannot be made: {error.strerror}.") from None
+
+
+def make_scratch(data: Path, ref: str) -> Path:
+    """A folder of one job's own under the data folder. What a killed job left in it is cleared away."""
+    folder = data / "scratch" / ref
+    if folder.exists():
+        shutil.rmtree(folder)
+    folder.mkdir(mode=0o700, parents=True)
+    return folder
+
+
+def clear_scratch(data: Path, beginning: str) -> None:
+    """Clear away what killed jobs left under names that begin so: plain copies of the database must not lie about."""
+    for folder in (data / "scratch").glob(f"{beginning}*"):
+        shutil.rmtree(folder, ignore_errors=True)

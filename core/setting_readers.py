@@ -1,0 +1,154 @@
+"""How settings are read: each reader takes what was written and gives the value, or raises ValueError with a right example."""
+
+from __future__ import annotations
+
+import ipaddress
+from email.utils import parseaddr
+from urllib.parse import urlsplit
+
+from core.backups.retention import Keep
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+SECRET_KEY_LEAST = 32
+
+
+def text(value: str) -> str:
+    """Any words."""
+    return value.strip()
+
+
+def port(value: str) -> int:
+    """A port."""
+    if not _is_whole(value) or int(value) > 65535:
+        raise ValueError("write a port from 0 to 65535 (0: any free one), for example 8000")
+    return int(value)
+
+
+def proxies(value: str) -> int:
+    """A small whole number."""
+    if not _is_whole(value):
+        raise ValueError("write how many proxies there are, for example 1")
+    return int(value)
+
+
+def _is_whole(value: str) -> bool:
+    return value.strip().isascii() and value.strip().isdecimal()
+
+
+def seconds(value: str) -> float:
+    """A length of time."""
+    try:
+        number = float(value)
+    except ValueError:
+        number = -1
+    if not 0 < number < 1e9:
+        raise ValueError("write a number of seconds above 0, for example 30")
+    return number
+
+
+def words(value: str) -> tuple[str, ...]:
+    """Words separated by commas."""
+    return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def networks(value: str) -> tuple[Network, ...]:
+    """Networks, of either family."""
+    try:
+        return tuple(ipaddress.ip_network(part) for part in words(value))
+    except ValueError as error:
+        raise ValueError(f"{error}; write networks like 10.0.0.0/8,fd00::/8") from None
+
+
+def resolvers(value: str) -> tuple[str, ...]:
+    """Addresses with ports."""
+    for part in words(value):
+        host, _, number = part.rpartition(":") if part.startswith("[") or part.count(":") == 1 else (part, "", "53")
+        try:
+            ipaddress.ip_address(host.strip("[]"))
+            usable = port(number) > 0
+        except ValueError:
+            usable = False
+        if not usable:
+            raise ValueError(f"{part!r} is not an address with a port; write 127.0.0.1:53 or [::1]:53")
+    return words(value)
+
+
+def environment(value: str) -> str:
+    """One of two words."""
+    if value not in {"development", "production"}:
+        raise ValueError("write development or production")
+    return value
+
+
+def url(value: str) -> str:
+    """An http address, without a slash at its end."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"http", "https"} or not parts.netloc:
+        raise ValueError("write an address like https://keychest.example.org")
+    return value.rstrip("/")
+
+
+def smtp(value: str) -> str:
+    """A mail server's address."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"smtp", "smtp+starttls", "smtps"} or not parts.hostname:
+        raise ValueError("write smtp://host:25, smtp+starttls://user:password@host:587 or smtps://user:password@host:465")
+    return value
+
+
+def database(value: str) -> str:
+    """A database's address."""
+    scheme, found, rest = value.partition("://")
+    if not found or scheme not in {"postgres", "postgresql", "postgresql+psycopg", "sqlite"} or (scheme == "sqlite" and len(rest) < 2):
+        raise ValueError("write postgresql://user:password@host/name or sqlite:////folder/keychest.db")
+    return value
+
+
+def redis(value: str) -> str:
+    """A broker's address."""
+    parts = urlsplit(value)
+    if parts.scheme not in {"redis", "rediss", "unix"} or not (parts.path if parts.scheme == "unix" else parts.hostname):
+        raise ValueError("write redis://127.0.0.1:6379/0, rediss://:password@host:6379/0 or unix:///run/valkey/valkey.sock")
+    return value
+
+
+def secret_key(value: str) -> str:
+    """A key that nobody guesses."""
+    if len(value) < SECRET_KEY_LEAST:
+        raise ValueError(
+            f"it is shorter than {SECRET_KEY_LEAST} characters; write what `openssl rand -hex 32` prints, or unset it to have one made"
+        )
+    return value
+
+
+def mail_from(value: str) -> str:
+    """A sender, with or without a name."""
+    before, at, after = parseaddr(value)[1].rpartition("@")
+    if not (before and at and after):
+        raise ValueError("write an address like KeyChest <keychest@example.org>")
+    return value
+
+
+def targets(value: str) -> tuple[str, ...]:
+    """Addresses of backup targets; `core.targets.open_target` reads each in full."""
+    for url in words(value):
+        if urlsplit(url).scheme not in {"file", "sftp", "s3"}:
+            raise ValueError(
+                "write addresses like file:///mnt/backups,sftp://user@host/folder?key=/path&known_hosts=/path,s3://bucket/prefix"
+            )
+    return words(value)
+
+
+def recovery_key(value: str) -> str:
+    """The public half of the recovery key."""
+    if value.startswith("AGE-SECRET-KEY"):
+        raise ValueError("this is the private half, which belongs offline; write the public one, which begins with age1")
+    if not (value.startswith("age1") and value.isalnum()):
+        raise ValueError("write the line that begins with age1, as `./keychest backup keygen` prints it")
+    return value
+
+
+def keep(value: str) -> str:
+    """How many backups are kept."""
+    Keep.read(value)
+    return value

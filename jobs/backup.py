@@ -1,0 +1,160 @@
+"""A backup: taken, sealed, put to every target, noted. What a killed worker left half is settled first."""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Final
+
+import sqlalchemy as sa
+
+from core.actions.backups import begin_backup, fail_backup, note_step, note_taken, record_backup, stored_of
+from core.actions.chores import Taken, end_chore, take_chore
+from core.actions.policy import Actor
+from core.backups.engine import BackupError
+from core.backups.files import clear_scratch, make_scratch
+from core.backups.make import make
+from core.backups.stored import Stored, get_small
+from core.store.backups import RUNNING, Backup, backups, open_holds
+from core.targets import Target, TargetError
+from jobs.context import Context
+from jobs.kits import put_escrow, put_kit
+from jobs.lease import LEASE, kept
+
+WORKER: Final = Actor(worker=True)
+AGAIN: Final = timedelta(minutes=10)
+BUSY: Final = timedelta(minutes=1)
+log = logging.getLogger("keychest.backup")
+
+
+@dataclass(frozen=True, slots=True)
+class _Begun:
+    id: int
+    ref: str
+    name: str
+    kind: str
+
+
+def back_up(context: Context, *words: str) -> None:
+    """Make the backup that is due; with the word "now" also one that is not. One that fails is tried again by itself."""
+    with context.sessions.writing() as session:
+        taken = take_chore(session, "backup", lease=LEASE, now=context.now(), anyway="now" in words)
+    if taken is None:
+        log.info("another worker has the backup in hand, or none is due")
+        return
+    _settle(context)
+    kind = "asked" if taken.asked or words else "due"
+    with context.sessions.writing() as session:
+        row = begin_backup(session, WORKER, engine=context.plan.engine_name, kind=kind, lease=LEASE, now=context.now())
+        begun = _Begun(row.id, row.ref, row.name, row.kind) if row is not None else None
+    if begun is None:
+        _end(context, taken, BUSY)
+        return
+    with kept(context, taken, begun.id):
+        _make(context, taken, begun)
+
+
+def _make(context: Context, taken: Taken, begun: _Begun) -> None:
+    scratch: Path | None = None
+    try:
+        clear_scratch(context.data, "backup-")
+        scratch = make_scratch(context.data, f"backup-{begun.ref}")
+        stored, became = _store(context, begun, scratch)
+    except (BackupError, TargetError, OSError) as error:
+        log.warning("the backup failed: %s", error)
+        _failed(context, taken, begun, str(error))
+        return
+    except Exception as error:
+        log.exception("the backup failed")
+        _failed(context, taken, begun, f"{type(error).__name__}: {error}")
+        return
+    finally:
+        if scratch is not None:
+            shutil.rmtree(scratch, ignore_errors=True)
+    with context.sessions.writing() as session:
+        record_backup(session, WORKER, ref=begun.ref, stored=stored, targets=became, now=context.now())
+    log.info("backup %s is stored", begun.ref)
+    _put_beside(context, stored)
+    _tidy(context)
+    _end(context, taken, context.plan.interval)
+
+
+def _store(context: Context, begun: _Begun, scratch: Path) -> tuple[Stored, dict[str, str]]:
+    def say(step: str) -> None:
+        with context.sessions.writing() as session:
+            note_step(session, begun.id, step)
+
+    def keep(stored: Stored) -> None:
+        with context.sessions.writing() as session:
+            note_taken(session, begun.id, stored)
+
+    named = {"ref": begun.ref, "name": begun.name, "kind": begun.kind}
+    return make(context.plan, **named, scratch=scratch, now=context.now, pause=time.sleep, say=say, keep=keep)
+
+
+def _tidy(context: Context) -> None:
+    """What retention removed is removed from the engine's own repository too, by the user who may; while a hold is set, nothing."""
+    with context.sessions.reading() as session:
+        labels = [stored_of(row).manifest.label for row in backups(session)]
+        held = bool(open_holds(session))
+    if held or not any(labels):
+        return
+    try:
+        context.plan.engine().tidy(labels)
+    except BackupError as error:
+        log.warning("the repository was not tidied: %s", error)
+
+
+def _put_beside(context: Context, stored: Stored) -> None:
+    """Kit and escrow: a backup without them stands, and what is wrong with them is told by an alarm."""
+    for put in (put_kit, put_escrow):
+        try:
+            put(context, stored)
+        except (BackupError, TargetError, OSError) as error:
+            log.warning("beside the backup: %s", error)
+
+
+def _settle(context: Context) -> None:
+    """A backup whose worker was killed after it was whole at a target is whole: it is noted, not made again."""
+    with context.sessions.reading() as session:
+        row = session.scalar(sa.select(Backup).where(Backup.state == RUNNING))
+        stored = stored_of(row) if row is not None and row.manifest and _let_go(row, context) else None
+    if stored is None:
+        return
+    try:
+        became = {target.shown: _whole_at(target, stored) for target in context.plan.targets()}
+    except BackupError as error:
+        log.warning("what was left half cannot be settled: %s", error)
+        return
+    if not all(became.values()):
+        log.info("backup %s was whole already when its worker was stopped", stored.ref)
+        with context.sessions.writing() as session:
+            record_backup(session, WORKER, ref=stored.ref, stored=stored, targets=became, now=context.now())
+
+
+def _let_go(row: Backup, context: Context) -> bool:
+    return row.lease_until is None or not context.now() < row.lease_until <= context.now() + LEASE
+
+
+def _whole_at(target: Target, stored: Stored) -> str:
+    """Why the backup is not whole at the target; nothing where the mark lies there that it is."""
+    try:
+        there = Stored.from_bytes(get_small(target, stored.label))
+    except (TargetError, BackupError, ValueError) as error:
+        return str(error)
+    return "" if there.sha256 == stored.sha256 and there.manifest == stored.manifest else "What lies there is another backup."
+
+
+def _failed(context: Context, taken: Taken, begun: _Begun, error: str) -> None:
+    with context.sessions.writing() as session:
+        fail_backup(session, WORKER, session.get_one(Backup, begun.id), error=error, now=context.now())
+    _end(context, taken, min(AGAIN, context.plan.interval))
+
+
+def _end(context: Context, taken: Taken, after: timedelta) -> None:
+    with context.sessions.writing() as session:
+        end_chore(session, taken, next_at=context.now() + after, now=context.now())
