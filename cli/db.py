@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -11,6 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.engine import make_url
 
 from cli import place
+from cli.backup_first import backup_first, note_first
 from cli.words import MISCONFIGURED, UNAVAILABLE, Sorry
 from config import DatabaseRole, SettingError, Settings
 from core.store import schema
@@ -25,20 +26,25 @@ def db() -> None:
 @db.command("upgrade")
 @place.data_option
 def upgrade_command(data: Path | None) -> None:
-    """Bring the schema up to this version of KeyChest."""
+    """Bring the schema up to this version of KeyChest, after a backup that was proven."""
     settings = place.settings(data=data)
     place.make_private(settings.data)
-    moved = upgrade(settings)
+    moved = upgrade(settings, say=print)
     print(f"The database was upgraded to {moved}." if moved else "The database is up to date. Nothing was changed.")
 
 
-def upgrade(settings: Settings) -> str:
-    """Migrate up; the revision that was reached, "" when there was nothing to do. Raises Sorry."""
+def upgrade(settings: Settings, say: Callable[[str], None] | None = None) -> str:
+    """Migrate up, after a proven backup of what is there; the revision reached, "" when there was nothing to do. Raises Sorry."""
     with engine_for(settings, "migrate") as engine:
         newest = schema.newest_revision()
         if schema.revision(engine) == newest:
             return ""
+        first = backup_first(settings, engine)
+        if first and say:
+            say(f"Backup {first.stored.ref} was made and proven before anything changes.")
         schema.upgrade(engine)
+        if first:
+            note_first(engine, first)
         return newest
 
 

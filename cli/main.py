@@ -18,6 +18,10 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "scan": ("cli.scan", "scan_command", "Look once at what a host serves, without a database."),
     "settings": ("cli.settings", "settings", "List every setting, what it is now, and what it is for."),
     "db": ("cli.db", "db", "Look after the database."),
+    "backup": ("cli.backup", "backup", "Make backups, and see what there is."),
+    "drill": ("cli.drill", "drill", "Prove a backup: restore it into a scratch place and compare."),
+    "restore": ("cli.restore", "restore_command", "Restore a backup into a new place."),
+    "escrow": ("cli.escrow", "escrow", "After a loss: whom to tell, and telling them."),
     "user": ("cli.user", "user", "Look after users."),
 }
 

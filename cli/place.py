@@ -34,6 +34,19 @@ def settings(environ: Mapping[str, str] | None = None, **given: Any) -> Settings
     return dataclasses.replace(found, data=found.data.absolute() if named else PROJECT / found.data)
 
 
+def environment(settings: Settings) -> dict[str, str]:
+    """What a process that we start reads its settings from: ours, with what the command line changed."""
+    return dict(os.environ) | {
+        "KEYCHEST_DATA": str(settings.data),
+        "KEYCHEST_HOST": settings.host,
+        "KEYCHEST_PORT": str(settings.port),
+        "KEYCHEST_ENVIRONMENT": settings.environment,
+        "PYTHONPATH": str(PROJECT),
+        "PYTHONSAFEPATH": "1",  # modules come from the project, never from the folder somebody stands in
+        "PYTHONUNBUFFERED": "1",
+    }
+
+
 def command(words: str, settings: Settings, data: Path | None) -> str:
     """What to type for a verb to find the same installation, with --data where that was given."""
     return f"./keychest {words} --data {shlex.quote(str(settings.data))}" if data else f"./keychest {words}"

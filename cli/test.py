@@ -16,7 +16,13 @@ from cli import place, templates
 
 # What some tests run against, and the Debian packages that have it (a browser without a font draws nothing).
 # Without one of them its tests skip aloud.
-_SYSTEM = (("postgres", "postgresql"), ("chromium", "chromium fonts-dejavu-core"), ("named", "bind9"))
+_SYSTEM = (
+    ("postgres", "postgresql"),
+    ("chromium", "chromium fonts-dejavu-core"),
+    ("named", "bind9"),
+    ("pgbackrest", "pgbackrest"),
+    ("sshd", "openssh-server"),
+)
 _NO_TESTS = 5  # pytest's exit code when none was chosen
 
 

@@ -20,6 +20,8 @@ from cli.words import MISCONFIGURED, UNAVAILABLE, Sorry
 from config import LOOPBACK, Settings
 from core.actions.accounts import issue_setup_link
 from core.actions.policy import Actor
+from core.backups import keys
+from core.backups.engine import BackupError
 from core.broker import answers
 from core.scanner.roots import Roots, RootsUnreadable
 from core.store.accounts import operator_exists
@@ -45,6 +47,7 @@ def run(settings: Settings, data: Path | None = None) -> None:
     """Keep an installation running on a data folder that is claimed; `data`: what --data said. Raises Sorry for what stops the start."""
     with listen(settings.host, settings.port) as listener:
         settings = dataclasses.replace(settings, port=listener.getsockname()[1])
+        key_made = _development_key(settings)
         make_ready(settings, data)
         place.keep_address(settings)
         setup_token = _setup_token(settings)
@@ -60,12 +63,25 @@ def run(settings: Settings, data: Path | None = None) -> None:
         say(f"KeyChest is at http://localhost:{settings.port} (data in {settings.data}; Ctrl-C stops it).")
         for line in exposure(settings):
             say(line)
+        if key_made:
+            say(f"Backups are sealed to a recovery key made just now: {key_made}. Copy it to another place: nothing else opens them.")
         if setup_token:
             say(f"Nobody has set it up yet. This link works once, for 24 hours: {settings.public_url}/setup/{setup_token}")
         supervisor.run()
         if own:
             broker.tidy(own)
         say("Stopped. Everything is kept.")
+
+
+def _development_key(settings: Settings) -> str:
+    """The recovery key's file where development made it just now, else ""; in production the private half is never here. Raises Sorry."""
+    if settings.production or settings.backup_recovery_key:
+        return ""
+    try:
+        _, made = keys.development_recovery(settings.data)
+    except BackupError as error:
+        raise Sorry(str(error), UNAVAILABLE) from None
+    return str(settings.data / keys.RECOVERY_KEY) if made else ""
 
 
 def exposure(settings: Settings) -> tuple[str, ...]:
@@ -152,16 +168,7 @@ def _stages(listener: socket.socket, own: broker.Broker | None) -> tuple[tuple[C
 
 def _environment(settings: Settings, own: broker.Broker | None) -> dict[str, str]:
     """What the children read their settings from: ours, with what the command line changed."""
-    environment = dict(os.environ)
-    environment |= {
-        "KEYCHEST_DATA": str(settings.data),
-        "KEYCHEST_HOST": settings.host,
-        "KEYCHEST_PORT": str(settings.port),
-        "KEYCHEST_ENVIRONMENT": settings.environment,
-        "PYTHONPATH": str(place.PROJECT),
-        "PYTHONSAFEPATH": "1",  # modules come from the project, never from the folder somebody stands in
-        "PYTHONUNBUFFERED": "1",
-    }
+    environment = place.environment(settings)
     if own:
         environment["REDIS_URL"] = own.url
     return environment
