@@ -81,7 +81,7 @@ def _proven_lately(engine: sa.Engine, names: set[str]) -> bool:
 def _make(plan: Plan, engine: sa.Engine) -> First:
     ref = new_ref()
     clear_scratch(plan.data, "first-")
-    scratch = make_scratch(plan.data, f"first-{ref}")
+    scratch = make_scratch(plan.data, f"first-{ref}", passable=plan.postgresql)
     try:
         stored, targets = make(
             plan, ref=ref, name=name_of(datetime.now(UTC), ref), kind="migration", scratch=scratch, now=lambda: datetime.now(UTC),

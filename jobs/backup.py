@@ -62,7 +62,7 @@ def _make(context: Context, taken: Taken, begun: _Begun) -> None:
     scratch: Path | None = None
     try:
         clear_scratch(context.data, "backup-")
-        scratch = make_scratch(context.data, f"backup-{begun.ref}")
+        scratch = make_scratch(context.data, f"backup-{begun.ref}", passable=context.plan.postgresql)
         stored, became = _store(context, begun, scratch)
     except (BackupError, TargetError, OSError) as error:
         log.warning("the backup failed: %s", error)

@@ -77,7 +77,7 @@ def _run(context: Context, stored: Stored, drill_id: int, drill_ref: str, key_fi
             note_drill_step(session, drill_id, step)
 
     clear_scratch(context.data, "drill-")
-    scratch = make_scratch(context.data, f"drill-{drill_ref}")
+    scratch = make_scratch(context.data, f"drill-{drill_ref}", passable=context.plan.postgresql)
     try:
         identities = keys.read_identities(Path(key_file)) if key_file else [keys.drill_identity(context.data)]
         with context.sessions.reading() as session:

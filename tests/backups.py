@@ -37,6 +37,7 @@ class Yard:
     production: bool = False
     recovery_key: str = ""
     smtp_url: str = ""
+    pgbackrest_config: str = ""
     keep: str = "hourly=24,daily=14,weekly=8,monthly=12"
 
     @property
@@ -44,7 +45,14 @@ class Yard:
         url = self.sessions.engine.url.render_as_string(hide_password=False)
         urls = tuple(self.urls or [(self.folder / "first").as_uri(), (self.folder / "second").as_uri()])
         return Plan(
-            data=self.folder, production=self.production, database_url=url, target_urls=urls, recovery_key=self.recovery_key, keep=self.keep
+            data=self.folder,
+            production=self.production,
+            database_url=url,
+            target_urls=urls,
+            recovery_key=self.recovery_key,
+            keep=self.keep,
+            pgbackrest_config=self.pgbackrest_config,
+            pgbackrest_stanza="kc",
         )
 
     @property

@@ -109,7 +109,7 @@ def prove(
             look=lambda url: _look(url, seen, also),
         )
     except BackupError as error:
-        faults.append(str(error))
+        faults.insert(0, f"{error.trouble[0].upper()}{error.trouble[1:]}: {error}")
     finally:
         log.end()
         shutil.rmtree(into, ignore_errors=True)

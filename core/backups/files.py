@@ -41,12 +41,18 @@ def make_place(into: Path) -> None:
         raise BackupError("refused", f"{into} cannot be made: {error.strerror}.") from None
 
 
-def make_scratch(data: Path, ref: str) -> Path:
-    """A folder of one job's own under the data folder. What a killed job left in it is cleared away."""
+def make_scratch(data: Path, ref: str, *, passable: bool = False) -> Path:
+    """A folder of one job's own under the data folder. What a killed job left in it is cleared away.
+
+    `passable`: it may be passed through, and not looked into: PostgreSQL's user restores below it when the job itself is root's.
+    """
     folder = data / "scratch" / ref
     if folder.exists():
         shutil.rmtree(folder)
-    folder.mkdir(mode=0o700, parents=True)
+    mode = 0o711 if passable and os.geteuid() == 0 else 0o700
+    for each in (folder.parent, folder):
+        each.mkdir(parents=True, exist_ok=True)
+        each.chmod(mode)
     return folder
 
 

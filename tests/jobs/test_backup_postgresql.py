@@ -1,0 +1,147 @@
+"""The same jobs on PostgreSQL: a real cluster, a real encrypted repository, the accident replayed."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import sqlalchemy as sa
+
+from core.backups.restore import Log, restore
+from core.backups.stored import list_stored
+from core.store.backups import Backup
+from core.store.db import Sessions, make_engine
+from jobs.look import look
+from tests import pgbackrest
+from tests.backups import Yard
+from tests.pgbackrest import Cluster, running_cluster
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("pgbackrest")]
+
+
+@pytest.fixture(scope="module")
+def cluster() -> Iterator[Cluster]:
+    if absent := pgbackrest.missing():
+        pytest.skip(absent)
+    with running_cluster() as running:
+        yield running
+
+
+@pytest.fixture
+def yard(cluster: Cluster) -> Iterator[Yard]:
+    """A fresh place beside the cluster, whose database forgets what the test before asked of it."""
+    folder = cluster.folder / f"data-{datetime.now(UTC):%H%M%S%f}"
+    folder.mkdir(mode=0o711)
+    sessions = Sessions(make_engine(cluster.url()))
+    with sessions.writing() as session:
+        session.execute(sa.text("TRUNCATE drills, backups, alarms, alarm_mails, recovery_kits, backup_holds, accounts, users CASCADE"))
+        session.execute(sa.text("UPDATE chores SET lease_until = NULL, wanted_at = NULL, about = ''"))
+    yield Yard(sessions, folder, at=datetime.now(UTC), pgbackrest_config=str(cluster.config))
+    sessions.engine.dispose()
+
+
+def test_a_backup_is_made_by_pgbackrest_and_proven(yard: Yard) -> None:
+    yard.add_accounts(5)
+    backup = yard.back_up()
+    assert (backup.state, backup.engine, backup.error) == ("stored", "postgresql", "")
+    assert backup.size_bytes > 0
+    drill = yard.drill()
+    assert drill.faults == []
+    assert (drill.fidelity, drill.coverage, drill.accounts_held) == (100.0, 100.0, 5)
+    assert yard.known(backup.ref).restorable is True
+    for target in ("first", "second"):
+        labels = yard.files(target, ".json")
+        assert [json.loads(path.read_bytes())["ref"] for path in labels if path.parent.name == "backups"] == [backup.ref]
+    assert yard.files("first", ".db.age") == []
+    assert [path.parent.name for path in yard.files("second", ".age")] == ["escrow"]
+    look(yard.context, "now")  # the portal's own worker writes the kit: the keys lie in its data folder
+    assert sorted(path.parent.name for path in yard.files("second", ".age")) == ["escrow", "kits"]
+
+
+def test_the_accident_the_newest_backup_is_one_that_held_sixty_per_cent(yard: Yard) -> None:
+    yard.add_accounts(30)
+    old = yard.back_up()
+    yard.add_accounts(20)
+    newest = yard.back_up()
+    assert yard.drill(newest.ref).coverage == 100.0
+    with yard.sessions.writing() as session:  # what is called the newest is the copy of before
+        row = session.get_one(Backup, newest.id)
+        row.manifest = row.manifest | {"label": old.manifest["label"], "point": old.manifest["point"]}
+    drill = yard.drill(newest.ref)
+    assert drill.coverage == 60.0
+    assert (drill.accounts_held, drill.accounts_alive) == (30, 50)
+    assert drill.fidelity is not None
+    assert drill.fidelity < 100
+    assert any("accounts has 30 of 50 rows" in words for words in drill.differences)
+    assert yard.known(newest.ref).restorable is False
+    look(yard.context, "now")
+    with yard.sessions.reading() as session:
+        message = session.execute(sa.text("SELECT message FROM alarms WHERE kind = 'drill-failed' AND closed_at IS NULL")).scalar_one()
+    assert "Coverage 60.000 %." in message
+
+
+def test_missing_wal_is_told_by_name(yard: Yard, cluster: Cluster) -> None:
+    backup = yard.back_up()
+    segments = cluster.segments()
+    kept = segments[-1].read_bytes()
+    segments[-1].unlink()
+    try:
+        drill = yard.drill(backup.ref)
+    finally:
+        segments[-1].write_bytes(kept)
+        pgbackrest._give(segments[-1])
+    assert drill.state == "failed"
+    assert drill.faults[0].startswith("Missing WAL: ")
+    assert segments[-1].name[:24] in drill.faults[0]
+    assert yard.known(backup.ref).restorable is False
+    assert yard.drill(backup.ref).state == "passed"
+
+
+def test_it_is_restored_into_a_new_cluster_by_the_label_alone(yard: Yard) -> None:
+    yard.add_accounts(2)
+    yard.back_up()
+    plan = yard.plan
+    [stored], unreadable = list_stored(plan.targets()[0])
+    assert unreadable == []
+    seen: list[int] = []
+
+    def count(url: str) -> None:
+        engine = make_engine(url)
+        with engine.connect() as connection:
+            seen.append(connection.execute(sa.text("SELECT count(*) FROM accounts")).scalar_one())
+        engine.dispose()
+
+    scratch = yard.folder / "restoring"
+    scratch.mkdir()
+    restored = restore(
+        plan.engine(), stored, plan.targets(), [], yard.folder / "new", manifest=stored.manifest, scratch=scratch,
+        log=Log(lambda: 0.0, lambda _step: None), look=count,
+    )  # fmt: skip
+    assert (restored.faults, restored.different, seen) == ((), (), [2])
+    assert (yard.folder / "new" / "PG_VERSION").is_file()
+
+
+def test_retention_is_followed_in_the_repository_too(yard: Yard) -> None:
+    yard.keep = "hourly=0,daily=1,weekly=0,monthly=0"
+    yard.back_up()
+    before = yard.plan.engine()
+    labels = before.info()  # type: ignore[attr-defined]  # pgBackRest's own
+    yard.pass_time(timedelta(days=1))
+    yard.back_up()
+    yard.drill()
+    look(yard.context, "now")
+    assert len(yard.stored()) == 1
+    yard.pass_time(timedelta(minutes=1))
+    yard.back_up()
+    after = before.info()  # type: ignore[attr-defined]  # as above
+    assert set(labels) & set(after)  # the newest build on it
+    assert all(backup.manifest["label"] in after for backup in yard.stored())
+
+
+def test_without_a_configuration_it_says_what_to_set(yard: Yard) -> None:
+    yard.pgbackrest_config = ""
+    backup = yard.back_up()
+    assert backup.state == "failed"
+    assert "KEYCHEST_PGBACKREST_CONFIG is not set" in backup.error
