@@ -18,13 +18,16 @@ import click
 
 from cli import place
 from cli.words import Sorry
-from config import Settings
+from config import SettingError, Settings
 from core.backups.engine import BackupError
 from core.backups.escrow import Escrow, open_escrow
 from core.backups.escrow_mail import Marks, Telling, Told, kept_marks, look_at_marks, spelled, tell
 from core.backups.keys import RECOVERY_KEY, read_identities
+from core.backups.plan import Plan
+from core.backups.stored import apart, get_small
 from core.net.mail import Server
 from core.render import plural
+from core.targets import TargetError
 
 DONE, REFUSED, COULD_NOT_RUN = 0, 1, 2
 _EPILOG: Final = (
@@ -44,7 +47,7 @@ def escrow() -> None:
 
 
 @escrow.command("open", epilog=_EPILOG)
-@click.argument("file")
+@click.argument("file", metavar="FILE|BACKUP")
 @key_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @place.data_option
@@ -60,14 +63,18 @@ def open_command(file: str, key_file: Path | None, data: Path | None, *, as_json
 
 
 @escrow.command("notify", epilog=_EPILOG)
-@click.argument("file")
+@click.argument("file", metavar="FILE|BACKUP")
 @key_option
 @click.option("--reason", required=True, help="What happened, what is kept and what is not, in your own words: the mail begins with it.")
 @click.option("--dry-run", is_flag=True, help="Print who would be told, and the text of one mail. Nothing is sent.")
 @click.option("--send", is_flag=True, help="Send the mails, each address once. Run it again to go on where it ended.")
 @click.option("--smtp", default="", metavar="URL", help="The mail server; else KEYCHEST_SMTP_URL, which keeps a password off the screen.")
 @click.option("--sender", default="", metavar="ADDRESS", help="The sender; else KEYCHEST_MAIL_FROM.")
-@click.option("--state", type=click.Path(dir_okay=False, path_type=Path), help="The file of marks by which it goes on. Default: FILE.told")
+@click.option(
+    "--state",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="The marks by which it goes on. Default: FILE.told",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 @place.data_option
 @click.pass_context
@@ -82,7 +89,7 @@ def notify(
         raise click.UsageError("--reason is what people will read first. Say what happened.")
     settings = _settings(data, smtp, sender)
     telling = Telling(_opened(file, key_file, settings), reason, settings.mail_from)
-    state = state or Path(f"{file}.told")
+    state = state or (Path(f"{file}.told") if Path(file).exists() else settings.data / f"escrow-{telling.escrow.at:%Y%m%dT%H%M%SZ}.told")
     if dry_run:
         _show(telling, _looked_at(state, telling), as_json=as_json)
         return
@@ -91,12 +98,25 @@ def notify(
     ctx.exit(_send(telling, state, settings, as_json=as_json))
 
 
-def find(file_or_ref: str) -> bytes:
-    """A sealed escrow. Raises Sorry."""
+def find(file_or_ref: str, settings: Settings) -> bytes:
+    """A sealed escrow: a file here, else that of a backup at the targets, by its reference or "newest". Raises Sorry."""
+    path = Path(file_or_ref)
+    if path.exists() or not file_or_ref.isalnum():
+        try:
+            return path.read_bytes()
+        except OSError as error:
+            raise Sorry(f"The escrow {file_or_ref} cannot be read ({error.strerror}). Nothing was opened.", COULD_NOT_RUN) from None
+    said = []
     try:
-        return Path(file_or_ref).read_bytes()
-    except OSError as error:
-        raise Sorry(f"The escrow {file_or_ref} cannot be read ({error.strerror}). Nothing was opened.", COULD_NOT_RUN) from None
+        for target in apart(Plan(**settings.backups()).targets()):
+            names = [entry.name for entry in target.names("escrow/") if file_or_ref == "newest" or file_or_ref in entry.name]
+            if names:
+                return get_small(target, names[-1])
+            said.append(f"{target.shown} has none")
+    except (TargetError, BackupError, SettingError) as error:
+        said.append(str(error))
+    why = f"there is no such file, and no escrow of that name at the targets: {'; '.join(said)}"
+    raise Sorry(f"The escrow {file_or_ref} cannot be read ({why}). Nothing was opened.", COULD_NOT_RUN)
 
 
 def _settings(data: Path | None, smtp: str = "", sender: str = "") -> Settings:
@@ -117,7 +137,7 @@ def _opened(file: str, key_file: Path | None, settings: Settings) -> Escrow:
     if key_file is None and (settings.production or not kept.exists()):
         raise Sorry("Name the file with the private half of the recovery key: --key KEYFILE. Nothing was opened.", COULD_NOT_RUN)
     try:
-        return open_escrow(find(file), read_identities(key_file or kept))
+        return open_escrow(find(file, settings), read_identities(key_file or kept))
     except BackupError as error:
         raise Sorry(str(error), COULD_NOT_RUN) from None
 

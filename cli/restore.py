@@ -41,7 +41,7 @@ def restore_command(ref: str, into: Path, key: Path | None, data: Path | None, a
     try:
         make_place(into)
         stored = find(plan, ref)
-        opened_with = identities(plan, key)
+        opened_with = identities(plan, key) if stored.sha256 or key else []
         restored = bring_back(plan, stored, opened_with, into)
         laid = lay_out_kit(plan, opened_with, into)
     except BackupError as error:
@@ -88,6 +88,8 @@ def bring_back(plan: Plan, stored: Stored, opened_with: Sequence[Identity], into
 
 def lay_out_kit(plan: Plan, opened_with: Sequence[Identity], into: Path) -> str:
     """Put the keys and settings of the newest recovery kit beside the restored database; what was done, in a sentence."""
+    if not opened_with:
+        return "The recovery kit stays sealed: name the offline key with --key to lay its keys and settings beside it."
     said = "There is no recovery kit at the targets: everybody has to sign in again, and settings are to be set anew."
     for target in apart(plan.targets()):
         try:

@@ -27,6 +27,7 @@ from jobs.lease import LEASE, kept
 
 WORKER: Final = Actor(worker=True)
 AGAIN: Final = timedelta(minutes=10)
+FULL_EVERY: Final = timedelta(days=7)
 BUSY: Final = timedelta(minutes=1)
 log = logging.getLogger("keychest.backup")
 
@@ -93,7 +94,14 @@ def _store(context: Context, begun: _Begun, scratch: Path) -> tuple[Stored, dict
             note_taken(session, begun.id, stored)
 
     named = {"ref": begun.ref, "name": begun.name, "kind": begun.kind}
-    return make(context.plan, **named, scratch=scratch, now=context.now, pause=time.sleep, say=say, keep=keep)
+    return make(context.plan, **named, full=_full_is_due(context), scratch=scratch, now=context.now, pause=time.sleep, say=say, keep=keep)
+
+
+def _full_is_due(context: Context) -> bool:
+    """Whether a week has passed since the last full one: what builds on it goes with it, so no chain grows for ever."""
+    with context.sessions.reading() as session:
+        fulls = [row.at for row in backups(session) if row.at is not None and "_" not in stored_of(row).manifest.label]
+    return not fulls or context.now() - max(fulls) >= FULL_EVERY
 
 
 def _tidy(context: Context) -> None:

@@ -26,7 +26,6 @@ _CONFIG = """[global]
 repo1-path={folder}/repository
 repo1-cipher-type=aes-256-cbc
 repo1-cipher-pass={passphrase}
-repo1-retention-full=2
 repo1-bundle=y
 compress-type=zst
 start-fast=y

@@ -20,14 +20,16 @@ def make(
     ref: str,
     name: str,
     kind: str,
+    full: bool = True,
     scratch: Path,
     now: Callable[[], datetime],
     pause: Pause,
     say: Callable[[str], None],
     keep: Callable[[Stored], None],
 ) -> tuple[Stored, dict[str, str]]:
-    """A backup, and what became of it at each target. `keep` gets what is in it before anything leaves this machine.
+    """A backup, and what became of it at each target. `full`: all of it, where the engine can also add to an older one.
 
+    `keep` gets what is in it before anything leaves this machine.
     Raises BackupError, also where no target took it: then nothing counts as stored.
     """
     plan.require_apart()
@@ -35,7 +37,7 @@ def make(
     recipients = (recovery, seal.recipient_of(keys.drill_identity(plan.data)))
     targets = plan.targets()
     say("Copy")
-    taken = plan.engine().take(scratch, now=now, full=False)
+    taken = plan.engine().take(scratch, now=now, full=full)
     sealed: Path | None = None
     size, digest = taken.stored_bytes, ""
     if taken.copy is not None:

@@ -161,7 +161,7 @@ class PgBackRest:
         self._program.run("expire", f"--set={label}")
 
     def tidy(self, kept: Collection[str]) -> None:
-        """Forget what none of these needs, and the newest does not either."""
+        """Forget what none of these needs, and the newest does not either; and the WAL from before the oldest backup that stays."""
         stored = self._program.repository()
         if not stored.backups:
             return
@@ -174,6 +174,9 @@ class PgBackRest:
         for backup in stored.backups:
             if backup.label not in needed and (not backup.prior or backup.prior in needed):  # with it goes all that builds on it
                 self._program.run("expire", f"--set={backup.label}")
+        full = sum(not backup.prior for backup in self._program.repository().backups)
+        # As many as there are: no backup goes by this, only WAL that leads to none. Points later than a backup need all WAL after it.
+        self._program.run("expire", f"--repo1-retention-full={full}", "--repo1-retention-full-type=count")
 
     def verify(self, label: str) -> None:
         """Have pgBackRest read and check everything in the repository, for its exit code says nothing. Raises BackupError.

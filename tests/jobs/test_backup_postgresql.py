@@ -123,21 +123,28 @@ def test_it_is_restored_into_a_new_cluster_by_the_label_alone(yard: Yard) -> Non
     assert (yard.folder / "new" / "PG_VERSION").is_file()
 
 
-def test_retention_is_followed_in_the_repository_too(yard: Yard) -> None:
+def test_retention_is_followed_in_the_repository_too(yard: Yard, cluster: Cluster) -> None:
     yard.keep = "hourly=0,daily=1,weekly=0,monthly=0"
-    yard.back_up()
-    before = yard.plan.engine()
-    labels = before.info()  # type: ignore[attr-defined]  # pgBackRest's own
+    yard.plan.engine().tidy([])  # what the tests before left
+    old = yard.back_up()
+    first_wal = cluster.segments()[0].name
     yard.pass_time(timedelta(days=1))
-    yard.back_up()
+    builds = yard.back_up()
+    assert builds.manifest["label"].startswith(f"{old.manifest['label'][:16]}_") or "_" in builds.manifest["label"]
     yard.drill()
     look(yard.context, "now")
-    assert len(yard.stored()) == 1
+    assert [backup.ref for backup in yard.stored()] == [builds.ref]
+    yard.pass_time(timedelta(days=7))
+    full = yard.back_up()
+    assert "_" not in full.manifest["label"]
+    yard.drill()
+    look(yard.context, "now")
     yard.pass_time(timedelta(minutes=1))
-    yard.back_up()
-    after = before.info()  # type: ignore[attr-defined]  # as above
-    assert set(labels) & set(after)  # the newest build on it
-    assert all(backup.manifest["label"] in after for backup in yard.stored())
+    newest = yard.back_up()
+    labels = [path.name for path in (cluster.repository / "backup" / "kc").iterdir() if path.is_dir() and path.name[0] == "2"]
+    assert sorted(labels) == sorted({full.manifest["label"], newest.manifest["label"]})
+    assert cluster.segments()[0].name > first_wal
+    assert yard.drill(newest.ref).state == "passed"
 
 
 def test_without_a_configuration_it_says_what_to_set(yard: Yard) -> None:
