@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import os
 import shutil
 import time
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from core.actions.policy import Actor
 from core.backups.engine import BackupError
 from core.backups.files import clear_scratch, make_scratch
 from core.backups.make import make
-from core.backups.stored import Stored, get_small
+from core.backups.stored import Stored, get_small, put_backup
 from core.store.backups import RUNNING, Backup, backups, open_holds
 from core.targets import Target, TargetError
 from jobs.context import Context
@@ -139,6 +140,8 @@ def _settle(context: Context) -> None:
         log.warning("what was left half cannot be settled: %s", error)
         return
     if not all(became.values()):
+        if repository := context.plan.repository():
+            became = {repository: ""} | became
         log.info("backup %s was whole already when its worker was stopped", stored.ref)
         with context.sessions.writing() as session:
             record_backup(session, WORKER, ref=stored.ref, stored=stored, targets=became, now=context.now())
@@ -152,9 +155,23 @@ def _whole_at(target: Target, stored: Stored) -> str:
     """Why the backup is not whole at the target; nothing where the mark lies there that it is."""
     try:
         there = Stored.from_bytes(get_small(target, stored.label))
-    except (TargetError, BackupError, ValueError) as error:
+    except TargetError as error:
+        return _mark_at(target, stored) if error.kind == "missing" and stored.sha256 else str(error)
+    except (BackupError, ValueError) as error:
         return str(error)
     return "" if there.sha256 == stored.sha256 and there.manifest == stored.manifest else "What lies there is another backup."
+
+
+def _mark_at(target: Target, stored: Stored) -> str:
+    """Put the mark where the whole sealed file lies without it: else nothing would know of that file, and nothing would remove it."""
+    try:
+        with Path(os.devnull).open("wb") as nowhere:
+            found = target.get(stored.sealed, nowhere)
+    except TargetError as error:
+        return str(error)
+    if found.sha256 != stored.sha256:
+        return "What lies there is not what was sealed."
+    return put_backup((target,), stored, None, pause=time.sleep)[target.shown]
 
 
 def _failed(context: Context, taken: Taken, begun: _Begun, error: str) -> None:

@@ -11,6 +11,7 @@ from core.backups.manifest import WHOLE
 KINDS: Final = {
     "backup-failed": "The newest try at a backup failed.",
     "backup-old": "The newest backup is older than the goal.",
+    "coverage": "Accounts older than a backup interval are in no proven backup.",
     "drill-failed": "The newest drill did not prove its backup.",
     "silence": "A drill was due and did not run.",
     "target": "A target did not take the newest backup.",
@@ -35,6 +36,7 @@ class Facts:
     drill_faults: tuple[str, ...]
     fidelity: float | None
     coverage: float | None
+    aged_missing: int = 0
     kit_faults: tuple[str, ...] = ()
 
 
@@ -52,6 +54,10 @@ def alarms(facts: Facts, *, interval: timedelta, longest_age: timedelta, now: da
             f" {name} {value:.3f} %." for name, value in (("Fidelity", facts.fidelity), ("Coverage", facts.coverage)) if value is not None
         )
         found["drill-failed"] = f"The newest drill did not prove its backup.{shares} {' '.join(facts.drill_faults)}"
+    if facts.aged_missing:
+        found["coverage"] = (
+            f"The newest backup that was drilled lacks {facts.aged_missing:,} accounts that are older than {_hours(interval)}."
+        )
     if silent := _silent(facts, interval, now):
         found["silence"] = silent
     if facts.target_errors:

@@ -6,7 +6,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from core.backups.alarms import Facts
-from core.store.backups import FAILED, STORED, Backup, Installation, newest_drill
+from core.store.backups import FAILED, STORED, Backup, Drill, Installation, newest_drill
 
 
 def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
@@ -16,6 +16,8 @@ def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
     failed = session.scalar(sa.select(Backup).where(Backup.state == FAILED).order_by(Backup.began_at.desc(), Backup.id.desc()).limit(1))
     error = failed.error if failed is not None and (newest is None or failed.began_at > newest.began_at) else ""
     drill = newest_drill(session)
+    of_newest = sa.select(Drill).join(Backup, Backup.id == Drill.backup_id).where(Drill.ended_at.is_not(None))
+    covering = session.scalar(of_newest.order_by(Backup.at.desc(), Drill.ended_at.desc(), Drill.id.desc()).limit(1))
     return Facts(
         installed_at=session.scalars(sa.select(Installation.made_at)).one(),
         newest_at=newest.at if newest is not None else None,
@@ -27,5 +29,6 @@ def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
         drill_faults=tuple(drill.faults) if drill is not None else (),
         fidelity=drill.fidelity if drill is not None else None,
         coverage=drill.coverage if drill is not None else None,
+        aged_missing=covering.aged_alive - covering.aged_held if covering is not None else 0,
         kit_faults=kit_faults,
     )

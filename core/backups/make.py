@@ -55,4 +55,5 @@ def make(
     became = put_backup(targets, stored, sealed, pause=pause)
     if all(became.values()):
         raise BackupError("missing", f"No target took it. {' '.join(f'{shown}: {error}' for shown, error in became.items())}")
-    return stored, became
+    repository = plan.repository()
+    return stored, ({repository: ""} if repository else {}) | became

@@ -118,16 +118,33 @@ class Program:
 
     def live(self) -> Path:
         """The data directory of the live cluster, as the configuration names it. Raises BackupError when it names none."""
+        path = self._read().get(self.stanza, "pg1-path", fallback="")
+        if not path:
+            raise BackupError("refused", f"{self.config} names no pg1-path for the stanza {self.stanza}.")
+        return Path(path)
+
+    def kept_in(self) -> tuple[str, Path | None]:
+        """Where the repository is, for people; and its folder where that is one on this machine. Raises BackupError."""
+        found = self._read()
+
+        def said(name: str, otherwise: str = "") -> str:
+            return found.get(self.stanza, f"repo1-{name}", fallback=found.get("global", f"repo1-{name}", fallback=otherwise))
+
+        path = said("path", "/var/lib/pgbackrest")
+        if said("host"):
+            return f"pgbackrest:{said('host')}:{path}", None
+        if said("type", "posix") not in {"posix", "cifs"}:
+            return f"pgbackrest:{said('type')}:{said('s3-bucket')}{path}", None
+        return f"pgbackrest:{path}", Path(path)
+
+    def _read(self) -> ConfigParser:
         parser = ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",), default_section="\0")
         try:
             parser.read_string(self.config.read_text())
         except (OSError, UnicodeDecodeError, UnreadableConfig) as error:
             words = error.strerror if isinstance(error, OSError) else "it is no pgBackRest configuration"
             raise BackupError("refused", f"{self.config} cannot be read: {words}.") from None
-        path = parser.get(self.stanza, "pg1-path", fallback="")
-        if not path:
-            raise BackupError("refused", f"{self.config} names no pg1-path for the stanza {self.stanza}.")
-        return Path(path)
+        return parser
 
     def owner(self) -> Owner:
         """Who pgBackRest and restored servers run as."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
 from core.backups.engine import BackupError, Engine
+from core.backups.pgbackrest_program import Program
 from core.backups.retention import Keep
 from core.backups.secret_kinds import Place
 from core.targets import Target, TargetError, open_target
@@ -109,15 +109,27 @@ class Plan:
         return tuple(found)
 
     def beside_database(self) -> tuple[str, ...]:
-        """Targets on the database's own filesystem, as people know them."""
-        if self.postgresql:
-            return ()  # pgBackRest's repository is looked at by its engine; the targets hold small files alone
-        home = self.database_file if self.database_file.exists() else self.data
-        device = os.stat(home).st_dev  # noqa: PTH116 - a number of the kernel's
+        """Targets on the database's own filesystem, as people know them; pgBackRest's repository among them."""
+        home = self.data if self.postgresql or not self.database_file.exists() else self.database_file
+        found = []
         try:
-            return tuple(each.shown for each in self.targets() if isinstance(each, DirectoryTarget) and each.device() == device)
-        except TargetError:
-            return ()
+            if self.postgresql and self.pgbackrest_config:
+                home, (shown, folder) = self._program.live(), self._program.kept_in()
+                if folder is not None and DirectoryTarget(folder).device() == DirectoryTarget(home).device():
+                    found.append(shown)
+            device = DirectoryTarget(home).device()
+            found += [each.shown for each in self.targets() if isinstance(each, DirectoryTarget) and each.device() == device]
+        except (TargetError, BackupError):  # what cannot be looked at is told where it is used
+            return tuple(found)
+        return tuple(found)
+
+    @property
+    def _program(self) -> Program:
+        return Program(Path(self.pgbackrest_config), self.pgbackrest_stanza)
+
+    def repository(self) -> str:
+        """The engine's own repository, for people; "" where backups lie at the targets alone. Raises BackupError."""
+        return self._program.kept_in()[0] if self.postgresql and self.pgbackrest_config else ""
 
     def require_apart(self) -> None:
         """Raises BackupError in production where a target lies on the database's own filesystem."""

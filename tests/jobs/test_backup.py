@@ -207,16 +207,38 @@ def test_what_is_wrong_is_told_by_name(yard: Yard, spoil: Callable[[Yard, Backup
     assert yard.known(backup.ref).restorable is False
 
 
-def test_accounts_made_since_lower_coverage_and_are_no_fault_until_an_interval_is_over(yard: Yard) -> None:
+def test_accounts_made_since_lower_coverage_and_are_an_alarm_once_an_interval_is_over(yard: Yard) -> None:
     yard.add_accounts(3)
-    yard.back_up()
+    backup = yard.back_up()
+    yard.pass_time(timedelta(minutes=5))
     yard.add_accounts(1, at=yard.at)
     drill = yard.drill()
     assert (drill.state, drill.coverage) == ("passed", 75.0)
-    yard.pass_time(timedelta(days=2))
+    look(yard.context, "now")
+    assert alarms_open(yard) == set()
+    yard.pass_time(timedelta(days=1, minutes=5))
+    drill = yard.drill(backup.ref)
+    assert (drill.state, drill.coverage, drill.aged_held, drill.aged_alive) == ("passed", 75.0, 3, 4)
+    look(yard.context, "now")
+    assert alarms_open(yard) == {"coverage"}
+    yard.back_up()
+    yard.drill()
+    look(yard.context, "now")
+    assert alarms_open(yard) == set()
+
+
+def test_an_account_that_is_older_than_the_backup_and_not_in_it_is_a_fault(yard: Yard) -> None:
+    yard.add_accounts(3)
+    yard.back_up()
+    yard.add_accounts(1)  # it says that it was there
     drill = yard.drill()
-    assert (drill.state, drill.coverage, drill.aged_held, drill.aged_alive) == ("failed", 75.0, 3, 4)
-    assert any("1 of 4 accounts that should be in it are missing" in fault for fault in drill.faults)
+    assert drill.state == "failed"
+    assert drill.faults == ["1 of 4 accounts that are older than it are missing."]
+
+
+def alarms_open(yard: Yard) -> set[str]:
+    with yard.sessions.reading() as session:
+        return set(session.scalars(sa.text("SELECT kind FROM alarms WHERE closed_at IS NULL")))
 
 
 def test_production_refuses_without_a_recovery_key_and_names_the_command(yard: Yard) -> None:
@@ -244,8 +266,7 @@ def test_one_target_that_is_gone_is_told_and_the_other_has_it(yard: Yard) -> Non
     assert backup.state == "stored"
     assert sorted(bool(error) for error in backup.targets.values()) == [False, True]
     look(yard.context, "now")
-    with yard.sessions.reading() as session:
-        assert set(session.scalars(sa.text("SELECT kind FROM alarms WHERE closed_at IS NULL"))) == {"target", "kit"}
+    assert alarms_open(yard) == {"target", "kit"}
 
 
 def test_no_target_at_all_fails_and_is_tried_again(yard: Yard) -> None:

@@ -47,6 +47,8 @@ def test_a_backup_is_made_by_pgbackrest_and_proven(yard: Yard) -> None:
     backup = yard.back_up()
     assert (backup.state, backup.engine, backup.error) == ("stored", "postgresql", "")
     assert backup.size_bytes > 0
+    assert list(backup.targets)[0].startswith("pgbackrest:/")
+    assert len(yard.plan.beside_database()) == 3  # all of it lies below one folder here
     drill = yard.drill()
     assert drill.faults == []
     assert (drill.fidelity, drill.coverage, drill.accounts_held) == (100.0, 100.0, 5)
