@@ -17,17 +17,20 @@ from cli import broker, place
 from cli.db import engine_for, make_ready
 from cli.supervisor import Child, Supervisor
 from cli.words import MISCONFIGURED, UNAVAILABLE, Sorry
-from config import LOOPBACK, Settings
+from config import LOOPBACK, SettingError, Settings
 from core.actions.accounts import issue_setup_link
 from core.actions.policy import Actor
 from core.backups import keys
 from core.backups.engine import BackupError
+from core.backups.pgbackrest_program import Program
+from core.backups.plan import Plan
 from core.broker import answers
 from core.scanner.roots import Roots, RootsUnreadable
 from core.store.accounts import operator_exists
 from core.store.db import Sessions
 
 BROKER_PATIENCE_S = 15.0
+QUEUES = ("now", "scan", "ops")
 
 
 @click.command("up")
@@ -54,19 +57,20 @@ def run(settings: Settings, data: Path | None = None) -> None:
         own = _own_broker(settings)
         logs = settings.data / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
-        stages = _stages(listener, own)
+        queues, backups = _backups(settings)
+        stages = _stages(listener, own, queues)
         supervisor = Supervisor(stages, _environment(settings, own), logs, say)
         supervisor.listen()
         if own:
             supervisor.start(stages[0])
             _await_broker(supervisor, stages[0][0], own)
         say(f"KeyChest is at http://localhost:{settings.port} (data in {settings.data}; Ctrl-C stops it).")
-        for line in exposure(settings):
+        for line in (*exposure(settings), *backups):
             say(line)
-        if key_made:
-            say(f"Backups are sealed to a recovery key made just now: {key_made}. Copy it to another place: nothing else opens them.")
         if setup_token:
             say(f"Nobody has set it up yet. This link works once, for 24 hours: {settings.public_url}/setup/{setup_token}")
+        if key_made:
+            say(f"Backups are sealed to a recovery key made just now: {key_made}. Copy it to another place: nothing else opens them.")
         supervisor.run()
         if own:
             broker.tidy(own)
@@ -153,11 +157,28 @@ def _own_broker(settings: Settings) -> broker.Broker | None:
     return own
 
 
-def _stages(listener: socket.socket, own: broker.Broker | None) -> tuple[tuple[Child, ...], ...]:
+def _backups(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """The queues that workers are started for, and what to know of backups: PostgreSQL's are made as the user its files belong to."""
+    try:
+        plan = Plan(**settings.backups())
+    except SettingError as error:
+        raise Sorry(str(error), MISCONFIGURED) from None
+    if not plan.postgresql:
+        return QUEUES, ()
+    if not plan.pgbackrest_config:
+        return QUEUES, ("Nothing is backed up: KEYCHEST_PGBACKREST_CONFIG is not set. docs/runbook.md says how.",)
+    try:
+        Program(Path(plan.pgbackrest_config), plan.pgbackrest_stanza).owner()
+    except BackupError as error:
+        return QUEUES, (f"Backups are made by ./keychest backup worker, to be started as another user: {error}",)
+    return (*QUEUES, "backup"), ()
+
+
+def _stages(listener: socket.socket, own: broker.Broker | None, queues: tuple[str, ...]) -> tuple[tuple[Child, ...], ...]:
     """Who is started, in this order; stopped in the reverse one."""
     python = sys.executable
     listener.set_inheritable(True)
-    workers = tuple(Child(f"worker-{queue}", (python, "-m", "jobs.worker", queue), stop_s=20) for queue in ("now", "scan", "ops"))
+    workers = tuple(Child(f"worker-{queue}", (python, "-m", "jobs.worker", queue), stop_s=20) for queue in queues)
     portal = Child("portal", (python, str(place.PROJECT / "wsgi.py"), str(listener.fileno())), stop_s=10, keep_fds=(listener.fileno(),))
     clock = Child("clock", (python, "-m", "jobs.clock"), stop_s=10)
     stages: tuple[tuple[Child, ...], ...] = (workers, (portal,), (clock,))

@@ -17,7 +17,7 @@ from core.actions.backups import begin_backup, fail_backup, note_step, note_take
 from core.actions.chores import Taken, end_chore, take_chore
 from core.actions.policy import Actor
 from core.backups.engine import BackupError
-from core.backups.files import clear_scratch, make_scratch
+from core.backups.files import clear_scratch, make_scratch, refused
 from core.backups.make import make
 from core.backups.stored import Stored, get_small, put_backup
 from core.store.backups import RUNNING, Backup, backups, open_holds
@@ -61,22 +61,16 @@ def back_up(context: Context, *words: str) -> None:
 
 
 def _make(context: Context, taken: Taken, begun: _Begun) -> None:
-    scratch: Path | None = None
     try:
-        clear_scratch(context.data, "backup-")
-        scratch = make_scratch(context.data, f"backup-{begun.ref}", passable=context.plan.postgresql)
-        stored, became = _store(context, begun, scratch)
+        stored, became = _store(context, begun)
     except (BackupError, TargetError, OSError) as error:
         log.warning("the backup failed: %s", error)
-        _failed(context, taken, begun, str(error))
+        _failed(context, taken, begun, refused(error) if isinstance(error, OSError) else str(error))
         return
     except Exception as error:
         log.exception("the backup failed")
         _failed(context, taken, begun, f"{type(error).__name__}: {error}")
         return
-    finally:
-        if scratch is not None:
-            shutil.rmtree(scratch, ignore_errors=True)
     with context.sessions.writing() as session:
         record_backup(session, WORKER, ref=begun.ref, stored=stored, targets=became, now=context.now())
     log.info("backup %s is stored", begun.ref)
@@ -85,7 +79,9 @@ def _make(context: Context, taken: Taken, begun: _Begun) -> None:
     _end(context, taken, context.plan.interval)
 
 
-def _store(context: Context, begun: _Begun, scratch: Path) -> tuple[Stored, dict[str, str]]:
+def _store(context: Context, begun: _Begun) -> tuple[Stored, dict[str, str]]:
+    """The scratch folder is gone before anything is noted: on a disk that it filled the database takes no notes."""
+
     def say(step: str) -> None:
         with context.sessions.writing() as session:
             note_step(session, begun.id, step)
@@ -95,7 +91,14 @@ def _store(context: Context, begun: _Begun, scratch: Path) -> tuple[Stored, dict
             note_taken(session, begun.id, stored)
 
     named = {"ref": begun.ref, "name": begun.name, "kind": begun.kind}
-    return make(context.plan, **named, full=_full_is_due(context), scratch=scratch, now=context.now, pause=time.sleep, say=say, keep=keep)
+    clear_scratch(context.data, "backup-")
+    scratch = make_scratch(context.data, f"backup-{begun.ref}", passable=context.plan.postgresql)
+    try:
+        return make(
+            context.plan, **named, full=_full_is_due(context), scratch=scratch, now=context.now, pause=time.sleep, say=say, keep=keep
+        )
+    finally:
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def _full_is_due(context: Context) -> bool:

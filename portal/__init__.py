@@ -7,8 +7,8 @@ from flask import Flask
 from core.render import STATIC
 from portal import frame, htmx, identity, limits, security
 from portal.parts import Parts, connect
+from portal.views import backups, certificates, domains, endpoints, errors, health, mails, overview, patterns, sign_in
 from portal.views import bin as bin_views
-from portal.views import certificates, domains, endpoints, errors, health, mails, overview, patterns, sign_in
 
 __all__ = ["Parts", "create_app"]
 
@@ -21,6 +21,7 @@ _VIEWS = (
     certificates.views,
     mails.views,
     bin_views.views,
+    backups.views,
     patterns.views,
 )
 

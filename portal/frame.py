@@ -6,13 +6,16 @@ import threading
 import time
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, cast
 
-from flask import Flask, current_app
+from flask import Flask, current_app, g
 from sqlalchemy.orm import Session
 
+from core.actions.policy import INSTALLATION_POLICY, Permission
+from core.backups.alarms import KINDS
 from core.broker import answers
 from core.store.accounts import SignedIn
+from core.store.backups import Alarm, open_alarms
 from core.store.heartbeats import heartbeats
 from core.store.listing import counts
 from portal.identity import person
@@ -27,13 +30,17 @@ _PATIENCE_S: Final = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Frame:
-    """Of the person and the account they act in. `names` is how many are watched; None where nobody is signed in."""
+    """Of the person and the account they act in. `names` is how many are watched; None where nobody is signed in.
+
+    `alarm` tells what is wrong with backups, "" when nothing is, and to those alone who run the installation.
+    """
 
     person: SignedIn | None
     names: int | None
     broker_away: bool
     workers_away: bool
     mail_is_kept: bool
+    alarm: str = ""
 
     @property
     def initials(self) -> str:
@@ -102,4 +109,18 @@ def frame() -> Frame:
         broker_away=broker.is_away(),
         workers_away=work.is_away(reading(), now()),
         mail_is_kept=parts().mail_is_kept,
+        alarm=_alarm() if Permission.SEE_OPERATIONS in INSTALLATION_POLICY.get(signed_in.installation_role, ()) else "",
     )
+
+
+def alarms_going_on() -> tuple[Alarm, ...]:
+    """Open alarms about backups, asked for once in a request: the page about backups tells them too."""
+    if "alarms" not in g:
+        g.alarms = tuple(open_alarms(reading()))
+    return cast("tuple[Alarm, ...]", g.alarms)
+
+
+def _alarm() -> str:
+    found = {alarm.kind for alarm in alarms_going_on()}
+    gravest = next((sentence for kind, sentence in KINDS.items() if kind in found), "")
+    return f"{gravest} {len(found) - 1} more to look at." if len(found) > 1 else gravest

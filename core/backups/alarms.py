@@ -55,9 +55,8 @@ def alarms(facts: Facts, *, interval: timedelta, longest_age: timedelta, now: da
         )
         found["drill-failed"] = f"The newest drill did not prove its backup.{shares} {' '.join(facts.drill_faults)}"
     if facts.aged_missing:
-        found["coverage"] = (
-            f"The newest backup that was drilled lacks {facts.aged_missing:,} accounts that are older than {_hours(interval)}."
-        )
+        lacks = f"lacks {facts.aged_missing:,} accounts that are older than {_hours(interval)}"
+        found["coverage"] = f"The newest backup that was drilled {lacks}."
     if silent := _silent(facts, interval, now):
         found["silence"] = silent
     if facts.target_errors:

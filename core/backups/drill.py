@@ -44,7 +44,7 @@ _TOLD = 20
 class Proof:
     """What a drill found. `faults`: everything that was wrong, in words, worst first; none means that the backup is proven.
 
-    `aged_*` count accounts that are older than one backup interval. `coverage` and `fidelity` are None where the copy did not open.
+    `aged_*` count accounts that are older than one backup interval. What does not open holds nothing: both shares are 0.
     """
 
     fidelity: float | None
@@ -117,7 +117,7 @@ def prove(
         shutil.rmtree(into, ignore_errors=True)
     if restored is None:
         aged = sum(account.created_at <= aged_before for account in alive)
-        return Proof(None, None, len(alive), 0, aged, 0, 0, 0, (), tuple(faults), tuple(log.steps))
+        return Proof(0.0, 0.0, len(alive), 0, aged, 0, 0, 0, (), tuple(faults), tuple(log.steps))
     return _proof(restored, seen, live=live, alive=alive, aged_before=aged_before, log=log)
 
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import os
 import shutil
 from pathlib import Path
+from typing import Final
 
 from core.backups.engine import BackupError
 
 _BLOCK = 1 << 20
+FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 def measured(path: Path) -> tuple[int, str]:
@@ -60,3 +63,9 @@ def clear_scratch(data: Path, beginning: str) -> None:
     """Clear away what killed jobs left under names that begin so: plain copies of the database must not lie about."""
     for folder in (data / "scratch").glob(f"{beginning}*"):
         shutil.rmtree(folder, ignore_errors=True)
+
+
+def refused(error: OSError) -> str:
+    """What the disk under the data folder did not do, in a sentence."""
+    more = "A backup or a drill needs room there for two more copies of the database. " if error.errno in FULL else ""
+    return f"The data folder's disk cannot be worked on: {error.strerror or error}. {more}What was there before is as it was."

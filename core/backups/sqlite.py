@@ -6,7 +6,6 @@ Source: sqlite.org/backup.html, sqlite.org/isolation.html.
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import shutil
 import sqlite3
@@ -18,12 +17,11 @@ from pathlib import Path
 from typing import Final
 
 from core.backups.engine import BackupError, Taken
-from core.backups.files import flush, make_place, measured
+from core.backups.files import FULL, flush, make_place, measured
 from core.backups.manifest import Manifest, Table
 
 FILE: Final = "keychest.db"
 _PAGES = 4_096  # copied at a time: 16 MB, so that an interrupt is heard
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +103,7 @@ def _told(verb: str) -> Iterator[None]:
     except sqlite3.DatabaseError as error:
         raise BackupError("damaged", f"The database could not be {verb}: {error}.") from error
     except OSError as error:
-        raise BackupError("full" if error.errno in _FULL else "refused", f"The database could not be {verb}: {error.strerror}.") from error
+        raise BackupError("full" if error.errno in FULL else "refused", f"The database could not be {verb}: {error.strerror}.") from error
 
 
 def _manifest(connection: sqlite3.Connection, at: datetime) -> Manifest:

@@ -103,7 +103,7 @@ def test_up_and_down_twice(installation: Installation) -> None:
     assert link.startswith("Nobody has set it up yet.")
     assert f"{installation.url}/setup/" in link
     installation.well()
-    assert len(installation.processes()) == PROCESSES
+    eventually(lambda: len(installation.processes()) == PROCESSES)  # once the first backup's work horse is done
     assert installation.data.stat().st_mode & 0o777 == 0o700
     assert (installation.data / "secret-key").stat().st_mode & 0o777 == 0o600
     with urlopen(link.split()[-1]) as page:
@@ -139,7 +139,7 @@ def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(installatio
     process.wait()
     installation.started()  # at once, while the orphans may still be ending
     installation.well()
-    assert len(installation.processes()) == PROCESSES
+    eventually(lambda: len(installation.processes()) == PROCESSES)  # once the first backup's work horse is done
 
 
 @pytest.mark.slow
@@ -153,7 +153,7 @@ def test_a_supervisor_killed_during_a_batch_leaves_no_process_behind(installatio
         with Sessions(engine).writing() as session:
             make_watches(session, make_actor(session, now=now), *(f"name-{number}.example" for number in range(30)), now=now)
         engine.dispose()
-        eventually(lambda: len(installation.processes()) == PROCESSES + 1)  # a work horse
+        eventually(lambda: len(installation.processes()) > PROCESSES)  # a work horse
         assert silent.recv(4096)  # and it is at work
         process.kill()
         process.wait()
@@ -170,7 +170,7 @@ def test_what_is_killed_comes_back_and_the_portal_answers_meanwhile(installation
         assert installation.health()[0] in {200, 503}  # a portal that is killed is waited for: its socket is the supervisor's
         eventually(functools.partial(installation.replaced, name, before))
     installation.well()
-    assert len(installation.processes()) == PROCESSES
+    eventually(lambda: len(installation.processes()) == PROCESSES)  # once the first backup's work horse is done
 
 
 @pytest.mark.slow
@@ -198,7 +198,7 @@ def test_a_broker_of_ones_own_is_used_instead(installation: Installation, tmp_pa
         eventually(lambda: answers(theirs.url))
         installation.started(REDIS_URL=theirs.url)
         installation.well()
-        assert len(installation.processes()) == PROCESSES - 1
+        eventually(lambda: len(installation.processes()) == PROCESSES - 1)
         assert not (installation.data / "broker").exists()
     finally:
         process.kill()

@@ -128,6 +128,7 @@ def test_forty_of_forty_flipped_bytes_are_found(yard: Yard) -> None:
             flip(path, random.randrange(len(whole)) if number else 0)
         drill = yard.drill()
         known = yard.known(backup.ref)
+        assert known.coverage == 0.0
         found += known.restorable is False and any("damaged" in fault for fault in drill.faults)
     assert found == 40
     for path in paths:

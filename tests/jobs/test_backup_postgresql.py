@@ -47,7 +47,7 @@ def test_a_backup_is_made_by_pgbackrest_and_proven(yard: Yard) -> None:
     backup = yard.back_up()
     assert (backup.state, backup.engine, backup.error) == ("stored", "postgresql", "")
     assert backup.size_bytes > 0
-    assert list(backup.targets)[0].startswith("pgbackrest:/")
+    assert next(iter(backup.targets)).startswith("pgbackrest:/")
     assert len(yard.plan.beside_database()) == 3  # all of it lies below one folder here
     drill = yard.drill()
     assert drill.faults == []

@@ -18,6 +18,7 @@ WHO = ("owner", "manager", "viewer", "stranger", "nobody")
 READ = (200, 200, 200, 200, 303)
 OWN = (200, 200, 200, 404, 303)
 ACT = (303, 303, 403, 303, 303)
+OPERATIONS = (403, 403, 403, 403, 303)  # for a role on the installation, which none of these has: tests/portal/test_backups.py
 # By method and rule: what each of WHO is answered. {ref} is the owner's watch, {digest} a certificate that it serves.
 MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/"): READ,
@@ -36,6 +37,12 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/certificates/<string(length=64):digest>.<any(pem, der, txt):kind>"): OWN,
     ("GET", "/certificates/<string(length=64):digest>-chain.pem"): OWN,
     ("GET", "/mails/"): READ,
+    ("GET", "/backups"): OPERATIONS,
+    ("GET", "/backups/<ref>"): OPERATIONS,
+    ("POST", "/backups/now"): OPERATIONS,
+    ("POST", "/backups/<ref>/prove"): OPERATIONS,
+    ("POST", "/backups/holds"): OPERATIONS,
+    ("POST", "/backups/holds/<ref>/lift"): OPERATIONS,
     ("GET", "/ui"): (200,) * 5,
     ("GET", "/healthz"): (503,) * 5,  # nothing beats in this test
     ("GET", "/static/<path:filename>"): (200,) * 5,
