@@ -8,12 +8,15 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from functools import cache
 from typing import Any, BinaryIO, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
 
 import boto3  # type: ignore[import-untyped]  # ships no types
+import botocore.session  # type: ignore[import-untyped]  # ships no types
 from botocore.config import Config  # type: ignore[import-untyped]  # ships no types
 from botocore.exceptions import BotoCoreError, ClientError, ResponseStreamingError  # type: ignore[import-untyped]  # ships no types
+from botocore.loaders import create_loader  # type: ignore[import-untyped]  # ships no types
 
 from core.targets.s3_error import code_of, told
 from core.targets.target import BLOCK, Entry, Sink, Source, Stored, TargetError, checked, checked_prefix, compared, is_name
@@ -146,7 +149,9 @@ class S3Target:
             response_checksum_validation="when_required",
         )
         with self._telling():
-            session = boto3.session.Session(self.access_key or None, self.secret or None)
+            own = botocore.session.Session()
+            own.register_component("data_loader", _tables())
+            session = boto3.session.Session(self.access_key or None, self.secret or None, botocore_session=own)
             region = self.region or ("us-east-1" if self.endpoint else None)  # what stores of one's own call theirs
             client = session.client("s3", region_name=region, endpoint_url=self.endpoint or None, config=settings)
         try:
@@ -162,6 +167,12 @@ class S3Target:
             if stream is not None and stream.broken:
                 raise
             raise told(error, self.shown, kept) from error
+
+
+@cache
+def _tables() -> Any:
+    """What botocore knows of S3: some MB of JSON, read once for all clients."""
+    return create_loader()
 
 
 def _taken(client: Any, at: dict[str, str]) -> bool:

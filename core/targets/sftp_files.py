@@ -14,10 +14,10 @@ from asyncssh import SFTPAttrs, SFTPClient, SFTPClientFile
 
 from core.targets.target import Sink, Source, Stored, TargetError, compared
 
-# OpenSSH's largest read and write: a packet of 256 KiB less 1 KiB for its head. A server that takes less is given it in pieces.
-_BLOCK: Final = 255 * 1024
-# Requests on their way at once: 4 MiB, which fills 160 Mbit/s at 200 ms there and back.
-_AHEAD: Final = 16
+# OpenSSH's largest read and write: a packet of 256 KiB less 1 KiB for its head. A server that names less, or nothing, is asked for less.
+_BLOCK_MOST: Final = 255 * 1024
+# What is on its way at once, in octets: it fills 160 Mbit/s at 200 ms there and back.
+_AHEAD: Final = 4 * 1024 * 1024
 
 T = TypeVar("T")
 
@@ -31,9 +31,13 @@ class SftpFiles:
     answer_s: float
 
     async def soon(self, answer: Awaitable[T]) -> T:
-        """What a request of `client` answers. Raises TimeoutError."""
-        async with asyncio.timeout(self.answer_s):
-            return await answer
+        """What a request of `client` answers. Raises TimeoutError, and then waits for no other answer."""
+        try:
+            async with asyncio.timeout(self.answer_s):
+                return await answer
+        except TimeoutError:
+            self.client.exit()
+            raise
 
     async def make_folders(self, folder: str) -> None:
         """Make what is missing, from the top: a server may show only a part of what lies above."""
@@ -55,12 +59,13 @@ class SftpFiles:
     async def write(self, partial: str, source: Source) -> None:
         """Write all of `source` to a new file, on the server's disk for certain where it can say so."""
         async with self._opened(partial, "xb") as file:
+            size = min(_BLOCK_MOST, self.client.limits.max_write_len)
             ahead: deque[asyncio.Task[int]] = deque()
             try:
                 # In a thread: while content is slow to come, the server's keepalives are answered and no time limit runs out.
-                while block := await asyncio.to_thread(source.block, _BLOCK):
+                while block := await asyncio.to_thread(source.block, size):
                     ahead.append(asyncio.create_task(file.write(block, source.bytes - len(block))))
-                    if len(ahead) >= _AHEAD:
+                    if len(ahead) * size >= _AHEAD:
                         await self.soon(ahead.popleft())
                 while ahead:
                     await self.soon(ahead.popleft())
@@ -73,7 +78,7 @@ class SftpFiles:
 
     @asynccontextmanager
     async def _opened(self, path: str, mode: str) -> AsyncIterator[SFTPClientFile]:
-        file = await self.soon(self.client.open(path, mode, SFTPAttrs(permissions=0o600)))
+        file = await self.soon(self.client.open(path, mode, SFTPAttrs(permissions=0o600), block_size=0))  # one request each
         try:
             yield file
         except BaseException:
@@ -111,13 +116,13 @@ class SftpFiles:
         attrs = await self.soon(self.client.lstat(path))
         if attrs.type != asyncssh.FILEXFER_TYPE_REGULAR:
             raise asyncssh.SFTPNoSuchFile("not a regular file")
-        size = attrs.size or 0
+        whole, size = attrs.size or 0, min(_BLOCK_MOST, self.client.limits.max_read_len)
         async with self._opened(path, "rb") as file:
             ahead: deque[asyncio.Task[bytes]] = deque()
             try:
-                for offset in range(0, size, _BLOCK):
-                    ahead.append(asyncio.create_task(_block_at(file, offset, min(_BLOCK, size - offset))))
-                    if len(ahead) >= _AHEAD:
+                for offset in range(0, whole, size):
+                    ahead.append(asyncio.create_task(_block_at(file, offset, min(size, whole - offset))))
+                    if len(ahead) * size >= _AHEAD:
                         await asyncio.to_thread(sink.write, await self.soon(ahead.popleft()))
                 while ahead:
                     await asyncio.to_thread(sink.write, await self.soon(ahead.popleft()))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
 import subprocess
 import sys
@@ -13,8 +15,9 @@ from urllib.parse import quote
 
 import pytest
 
-from core.targets import Entry, Stored, Target, open_target
+from core.targets import Entry, Stored, Target, TargetError, open_target
 from tests.conftest import ROOT
+from tests.core.targets.wire import Wire, wire
 from tests.moto_s3 import REGION, Moto, running_moto
 from tests.sshd import Sshd, program, running_sshd
 
@@ -55,10 +58,14 @@ class AddingOnly:
     def put(self, name: str, content: BinaryIO) -> Stored:
         file = self.folder / "content"
         file.write_bytes(content.read())
+        told, errors = self.putting(name, file).communicate(timeout=60)
+        assert not errors, errors.decode()
+        return Stored(*json.loads(told))
+
+    def putting(self, name: str, file: Path) -> subprocess.Popen[bytes]:
+        """The program, begun."""
         command = [sys.executable, "-W", "error", "-c", _ADDS_ONLY, self.target.shown, name, str(file), ",".join(self.refused)]
-        done = subprocess.run(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, capture_output=True, check=False, timeout=60)
-        assert done.returncode == 0, done.stderr.decode()
-        return Stored(*json.loads(done.stdout))
+        return subprocess.Popen(command, cwd=ROOT, env={"PYTHONPATH": str(ROOT)}, stdout=subprocess.PIPE, stderr=subprocess.PIPE)
 
     def get(self, name: str, into: BinaryIO) -> Stored:
         return self.target.get(name, into)
@@ -163,3 +170,24 @@ def _s3(server: Moto, logins: Logins) -> Place:
         (at((key, mistyped)), at(("AKIANOBODYKNOWSTHIS", secret)), at(logins.reading)),
         (secret, mistyped, logins.adding[1], logins.reading[1]),
     )
+
+
+@pytest.fixture
+def between(place: Place) -> Iterator[Wire]:
+    """A wire to the place's server, which does nothing yet."""
+    with wire(place.port) as made:
+        yield made
+
+
+def through(place: Place, between: Wire) -> Target:
+    return place.through(between.port)
+
+
+def measure(name: str, content: bytes) -> Stored:
+    return Stored(name, len(content), hashlib.sha256(content).hexdigest())
+
+
+def failed(target: Target, name: str, content: bytes) -> TargetError:
+    with pytest.raises(TargetError) as error:
+        target.put(name, io.BytesIO(content))
+    return error.value

@@ -2,6 +2,7 @@
 
 with wire(server.port) as between:
     between.cuts.append(500_000)          # ends the connection when so many octets went up since the last cut; then lets pass
+    between.cut_down = 500_000            # ends the connection once, when so many octets in all came down
     between.flip_up = 300_000             # changes one octet on its way up, counted from the start; flip_down likewise
     between.answers[b"DELETE "] = forbidden   # answers requests that begin so, and the server never sees them
     between.swallow_after = 100_000       # takes everything, and passes no more on
@@ -29,6 +30,7 @@ class Wire:
     cuts: list[int] = field(default_factory=list)
     flip_up: int | None = None
     flip_down: int | None = None
+    cut_down: int | None = None
     answers: dict[bytes, bytes] = field(default_factory=dict)
     swallow_after: int | None = None
     up: int = 0
@@ -66,6 +68,8 @@ def wire(to_port: int) -> Iterator[Wire]:
 
     def behave(near: socket.socket, _ended: threading.Event) -> None:
         with socket.create_connection(("127.0.0.1", to_port), _MOST_WAIT_S) as far:
+            for end in (near, far):
+                end.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)  # a wire adds no delay of its own
             back = threading.Thread(target=_back, args=(between, far, near), daemon=True)
             back.start()
             with contextlib.suppress(OSError):
@@ -101,7 +105,10 @@ def _back(between: Wire, far: socket.socket, near: socket.socket) -> None:
         while chunk := far.recv(65536):
             near.sendall(_flipped(chunk, between.flip_down, between.down))
             between.down += len(chunk)
-        near.shutdown(socket.SHUT_WR)
+            if between.cut_down is not None and between.down >= between.cut_down:
+                between.cut_down = None
+                break
+        near.shutdown(socket.SHUT_RDWR)
 
 
 def _flipped(chunk: bytes, at: int | None, start: int) -> bytes:
