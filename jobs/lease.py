@@ -31,7 +31,8 @@ def kept(context: Context, taken: Taken, backup_id: int | None = None) -> Iterat
             until = context.now() + LEASE
             try:
                 with context.sessions.writing() as session:
-                    session.execute(sa.update(Chore).where(Chore.name == taken.name, Chore.claim == taken.claim).values(lease_until=until))
+                    ours = (Chore.name == taken.name, Chore.claim == taken.claim, Chore.lease_until.is_not(None))  # it may have ended
+                    session.execute(sa.update(Chore).where(*ours).values(lease_until=until))
                     running = sa.update(Backup).where(Backup.id == backup_id, Backup.state == RUNNING)
                     session.execute(running.values(lease_until=until))
             except SQLAlchemyError as error:
