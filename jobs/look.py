@@ -14,13 +14,13 @@ from core.actions.policy import Actor
 from core.backups import kit
 from core.backups.alarms import KINDS, alarms
 from core.backups.engine import BackupError
-from core.backups.facts import gather
+from core.backups.facts import gather, known_until
 from core.backups.retention import Candidate, plan
 from core.backups.stored import Stored
 from core.channels import Delivery, Letter
 from core.channels.mail import MailChannel
 from core.render import render
-from core.store.backups import backups, newest_drill, newest_kit, open_holds
+from core.store.backups import backups, newest_kit, open_holds
 from core.targets import Target, TargetError
 from jobs.context import Context
 from jobs.kits import put_kit
@@ -73,17 +73,16 @@ def _remove_old(context: Context) -> None:
     """Retention: the label goes first, so that nothing looks whole that is not. One that a target does not give up is tried again."""
     with context.sessions.reading() as session:
         rows = backups(session)
-        drilled = newest_drill(session)
         held = bool(open_holds(session))
         found = plan(
             [Candidate(row.ref, row.at or row.began_at, row.restorable is True) for row in rows],
             context.plan.retention,
             held=held,
+            known_until=known_until(session),
             now=context.now(),
         )
         gone = [stored_of(row) for row in rows if row.ref in found.remove]
-    ahead = drilled is not None and drilled.ended_at is not None and drilled.ended_at > context.now() + EVERY
-    if not gone or ahead:
+    if not gone:
         return
     try:
         targets = context.plan.targets()

@@ -12,7 +12,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from core.store import schema
 from core.store.db import Sessions, make_engine
-from tests.postgres import Postgres, programs, running_postgres
+from tests.postgres import Postgres, folder_of_its_own, programs, running_postgres
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
@@ -31,11 +31,11 @@ def migrated_sqlite(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="session")
-def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
+def postgres() -> Iterator[Postgres]:
     """A real PostgreSQL, one for each worker of the test run."""
     if programs() is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    with running_postgres(tmp_path_factory.mktemp("postgres") / "server") as server:
+    with folder_of_its_own() as folder, running_postgres(folder / "server") as server:
         yield server
 
 

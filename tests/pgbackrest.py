@@ -6,7 +6,6 @@ import os
 import shutil
 import signal
 import subprocess
-import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,7 +16,7 @@ import psycopg
 from core.backups.pgbackrest import PgBackRest
 from core.store import schema
 from core.store.db import make_engine
-from tests.postgres import free_port, programs
+from tests.postgres import folder_of_its_own, free_port, programs
 from tests.processes import eventually
 
 STANZA = "kc"
@@ -127,13 +126,9 @@ def _configure(cluster: Cluster) -> None:
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """A cluster in a new folder straight below /tmp: its path stays short, and open for the server's user when other tests begin."""
-    folder = Path(tempfile.mkdtemp(prefix="kc-test-", dir="/tmp"))
-    folder.chmod(0o755)
-    _give(folder)
-    try:
+    with folder_of_its_own() as folder:
+        _give(folder)
         yield from _running(folder)
-    finally:
-        shutil.rmtree(folder)
 
 
 def _running(folder: Path) -> Iterator[Cluster]:

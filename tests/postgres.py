@@ -8,6 +8,7 @@ import shutil
 import signal
 import socket
 import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -69,6 +70,17 @@ class Postgres:
 
 
 @contextmanager
+def folder_of_its_own() -> Iterator[Path]:
+    """A new folder straight below /tmp: the server's user can reach it, also when another test run closes pytest's folder to all others."""
+    folder = Path(tempfile.mkdtemp(prefix="kc-test-", dir="/tmp"))
+    folder.chmod(0o755)
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder)
+
+
+@contextmanager
 def running_postgres(folder: Path, *, port: int = 0) -> Iterator[Postgres]:
     """A server in `folder`, which is made when it is empty and taken as it is otherwise."""
     bin_folder = programs()
@@ -78,9 +90,6 @@ def running_postgres(folder: Path, *, port: int = 0) -> Iterator[Postgres]:
     folder.mkdir(parents=True, exist_ok=True)
     if user:
         shutil.chown(folder, user)
-        for parent in folder.parents:
-            if parent.stat().st_uid == os.getuid() and not parent.stat().st_mode & 0o001:
-                parent.chmod(parent.stat().st_mode | 0o011)  # let the server's user through
     data = folder / "data"
     if not data.exists():
         made = [str(bin_folder / "initdb"), "-D", str(data), "-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale", "C.UTF-8", "-N"]

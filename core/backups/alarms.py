@@ -7,10 +7,12 @@ from datetime import datetime, timedelta
 from typing import Final
 
 from core.backups.manifest import WHOLE
+from core.backups.retention import CLOCKS_DIFFER
 
 KINDS: Final = {
     "backup-failed": "The newest try at a backup failed.",
     "backup-old": "The newest backup is older than the goal.",
+    "clock": "A clock is wrong, or was.",
     "coverage": "Accounts older than a backup interval are in no proven backup.",
     "drill-failed": "The newest drill did not prove its backup.",
     "silence": "A drill was due and did not run.",
@@ -38,6 +40,7 @@ class Facts:
     coverage: float | None
     aged_missing: int = 0
     kit_faults: tuple[str, ...] = ()
+    known_until: datetime | None = None
 
 
 def alarms(facts: Facts, *, interval: timedelta, longest_age: timedelta, now: datetime) -> dict[str, str]:
@@ -57,6 +60,11 @@ def alarms(facts: Facts, *, interval: timedelta, longest_age: timedelta, now: da
     if facts.aged_missing:
         lacks = f"lacks {facts.aged_missing:,} accounts that are older than {_hours(interval)}"
         found["coverage"] = f"The newest backup that was drilled {lacks}."
+    if facts.known_until is not None and facts.known_until > now + CLOCKS_DIFFER:
+        agree = "No backup is removed until they agree."
+        found["clock"] = (
+            f"It is {_when(now)}, and something was noted at {_when(facts.known_until)}: one of the two clocks is wrong. {agree}"
+        )
     if silent := _silent(facts, interval, now):
         found["silence"] = silent
     if facts.target_errors:

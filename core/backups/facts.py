@@ -2,11 +2,27 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from audit.tables import OutboxEvent
 from core.backups.alarms import Facts
 from core.store.backups import FAILED, STORED, Backup, Drill, Installation, newest_drill
+
+_LAST_EVENTS = 1_000
+
+
+def known_until(session: Session) -> datetime | None:
+    """The latest time that anything was noted at: of the log's last events, of backups and of drills. Later than now: a clock is wrong."""
+    last = sa.select(sa.func.coalesce(sa.func.max(OutboxEvent.id), 0) - _LAST_EVENTS).scalar_subquery()
+    times = sa.select(
+        sa.select(sa.func.max(OutboxEvent.at)).where(OutboxEvent.id > last).scalar_subquery(),
+        sa.select(sa.func.max(Backup.at)).where(Backup.state == STORED).scalar_subquery(),
+        sa.select(sa.func.max(Drill.ended_at)).scalar_subquery(),
+    )
+    return max((at for at in session.execute(times).one() if at is not None), default=None)
 
 
 def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
@@ -17,7 +33,7 @@ def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
     error = failed.error if failed is not None and (newest is None or failed.began_at > newest.began_at) else ""
     drill = newest_drill(session)
     of_newest = sa.select(Drill).join(Backup, Backup.id == Drill.backup_id).where(Drill.ended_at.is_not(None))
-    covering = session.scalar(of_newest.order_by(Backup.at.desc(), Drill.ended_at.desc(), Drill.id.desc()).limit(1))
+    covering = session.scalar(of_newest.order_by(Backup.at.desc(), Drill.id.desc()).limit(1))
     return Facts(
         installed_at=session.scalars(sa.select(Installation.made_at)).one(),
         newest_at=newest.at if newest is not None else None,
@@ -31,4 +47,5 @@ def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
         coverage=drill.coverage if drill is not None else None,
         aged_missing=covering.aged_alive - covering.aged_held if covering is not None else 0,
         kit_faults=kit_faults,
+        known_until=known_until(session),
     )

@@ -12,6 +12,8 @@ from typing import Final
 from core.backups.engine import BackupError
 
 _BLOCK = 1 << 20
+STEADY_BYTES: Final = 16 << 20
+"""How much is written before it is flushed."""
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
 
 
@@ -29,6 +31,15 @@ def flush(path: Path) -> None:
     """Have the file on the disk for certain."""
     with path.open("rb") as file:
         os.fsync(file.fileno())
+
+
+def copy_steadily(source: Path, into: Path) -> None:
+    """Copy a file and have it on the disk for certain, piece by piece: flushed all at once, it would hold up everybody's commits."""
+    with source.open("rb") as read, into.open("wb") as write:
+        while piece := read.read(STEADY_BYTES):
+            write.write(piece)
+            write.flush()
+            os.fsync(write.fileno())
 
 
 def make_place(into: Path) -> None:

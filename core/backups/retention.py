@@ -73,8 +73,11 @@ _SLOTS: tuple[tuple[str, Callable[[datetime], str]], ...] = (
 )
 
 
-def plan(backups: Sequence[Candidate], keep: Keep, *, held: bool, now: datetime) -> Plan:
-    """What to keep and what to remove. The newest backup and the newest proven one always stay."""
+def plan(backups: Sequence[Candidate], keep: Keep, *, held: bool, known_until: datetime | None = None, now: datetime) -> Plan:
+    """What to keep and what to remove. The newest backup and the newest proven one always stay.
+
+    `known_until`: the latest time that anything was noted at; where that is later than now, a clock is wrong and nothing is removed.
+    """
     newest_first = sorted(backups, key=lambda each: (each.at, each.ref), reverse=True)
     kept = _kept(newest_first, keep)
     proven = next((each for each in newest_first if each.proven), None)
@@ -82,7 +85,7 @@ def plan(backups: Sequence[Candidate], keep: Keep, *, held: bool, now: datetime)
         if each is not None:
             kept.setdefault(each.ref, ())
             kept[each.ref] = (*kept[each.ref], word)
-    blocked = _blocked(newest_first, proven, held=held, now=now)
+    blocked = _blocked(newest_first, proven, held=held, known_until=known_until, now=now)
     gone = () if blocked else tuple(each.ref for each in reversed(newest_first) if each.ref not in kept)
     return Plan(gone, blocked, kept)
 
@@ -103,11 +106,14 @@ def _kept(newest_first: Sequence[Candidate], keep: Keep) -> dict[str, tuple[str,
     return kept
 
 
-def _blocked(newest_first: Sequence[Candidate], proven: Candidate | None, *, held: bool, now: datetime) -> str:
+def _blocked(
+    newest_first: Sequence[Candidate], proven: Candidate | None, *, held: bool, known_until: datetime | None, now: datetime
+) -> str:
     if held:
         return "A hold is set: nothing is removed."
-    if newest_first and newest_first[0].at > now + CLOCKS_DIFFER:
-        return "The newest backup is from the future: a clock is wrong, and nothing is removed until it is right."
+    latest = max([at for at in (known_until, *(each.at for each in newest_first[:1])) if at is not None], default=now)
+    if latest > now + CLOCKS_DIFFER:
+        return "Something was noted at a time that is still to come: a clock is wrong, and nothing is removed until that time is past."
     if proven is None:
         return "No backup is proven yet: nothing is removed."
     if now - proven.at > PROVEN_WITHIN:

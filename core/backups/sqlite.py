@@ -7,7 +7,6 @@ Source: sqlite.org/backup.html, sqlite.org/isolation.html.
 from __future__ import annotations
 
 import hashlib
-import shutil
 import sqlite3
 from collections.abc import Callable, Collection, Iterator
 from contextlib import closing, contextmanager
@@ -17,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from core.backups.engine import BackupError, Taken
-from core.backups.files import FULL, flush, make_place, measured
+from core.backups.files import FULL, copy_steadily, flush, make_place, measured
 from core.backups.manifest import Manifest, Table
 
 FILE: Final = "keychest.db"
@@ -40,8 +39,8 @@ class Sqlite:
             source.execute("BEGIN")
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()  # here the snapshot is taken
             with closing(sqlite3.connect(copy, isolation_level=None)) as into:
-                into.execute("PRAGMA synchronous=OFF")  # flushed once, below
-                source.backup(into, pages=_PAGES)
+                into.execute("PRAGMA synchronous=OFF")  # flushed here: all at once would hold up the live database's commits
+                source.backup(into, pages=_PAGES, progress=lambda *_: flush(copy))
             manifest = _manifest(source, at)
             source.execute("ROLLBACK")
         flush(copy)
@@ -60,9 +59,8 @@ class Sqlite:
             if manifest.plain_sha256 and digest != manifest.plain_sha256:
                 raise BackupError("damaged", "The database file is not the one that was backed up: its SHA-256 is another.")
             fresh = into / f".{FILE}.partial"
-            shutil.copyfile(copy, fresh)
+            copy_steadily(copy, fresh)
             fresh.chmod(0o600)
-            flush(fresh)
             fresh.replace(into / FILE)
 
     @contextmanager

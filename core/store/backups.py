@@ -201,12 +201,12 @@ def backup_by_ref(session: Session, ref: str) -> Backup | None:
 def drills_of(session: Session, backup_id: int, most: int = 20) -> list[Drill]:
     """A backup's drills, newest first."""
     where = sa.select(Drill).where(Drill.backup_id == backup_id)
-    return list(session.scalars(where.order_by(Drill.began_at.desc(), Drill.id.desc()).limit(most)))
+    return list(session.scalars(where.order_by(Drill.id.desc()).limit(most)))
 
 
 def newest_drill(session: Session) -> Drill | None:
-    """The drill that ended last, passed or not."""
-    return session.scalar(sa.select(Drill).where(Drill.ended_at.is_not(None)).order_by(Drill.ended_at.desc(), Drill.id.desc()).limit(1))
+    """The drill that was held last, passed or not. By its number: its time may be that of a clock that was wrong."""
+    return session.scalar(sa.select(Drill).where(Drill.ended_at.is_not(None)).order_by(Drill.id.desc()).limit(1))
 
 
 def newest_proven(session: Session) -> Backup | None:

@@ -12,6 +12,7 @@ from flask.typing import ResponseReturnValue
 from core.actions.accounts import Refused
 from core.actions.backups import ask_backup, ask_drill, lift_hold, manifest_of, set_hold
 from core.actions.policy import Actor, Permission, require_installation
+from core.backups.facts import known_until
 from core.backups.manifest import UnreadableManifest
 from core.backups.retention import Candidate, Plan, plan
 from core.store.backups import FAILED, REMOVED, RUNNING, STORED, Backup, Drill, Hold, backup_by_ref, drills_of, newest_kit, open_holds
@@ -156,7 +157,7 @@ def _waiting(there: Sequence[Backup], running: Drill | None) -> dict[str, Any]:
 
 def _kept(stored: Sequence[Backup], holds: Sequence[Hold]) -> Plan:
     candidates = [Candidate(row.ref, row.at or row.began_at, row.restorable is True) for row in stored]
-    return plan(candidates, parts().plan.retention, held=bool(holds), now=now())
+    return plan(candidates, parts().plan.retention, held=bool(holds), known_until=known_until(reading()), now=now())
 
 
 def _one(backup: Backup) -> dict[str, Any]:

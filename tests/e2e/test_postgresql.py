@@ -17,7 +17,7 @@ from core.store.db import Sessions, make_engine
 from core.store.endpoints import Schedule
 from core.store.watches import Watch
 from tests.make import make_actor
-from tests.postgres import programs, running_postgres
+from tests.postgres import folder_of_its_own, programs, running_postgres
 from tests.processes import eventually
 from tests.stage import OWNER, installation, settings_for, street
 
@@ -27,8 +27,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
 def test_a_database_that_goes_away_is_told_and_what_was_asked_for_is_done_when_it_is_back(tmp_path: Path) -> None:
     if programs() is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
-    folder = tmp_path / "postgres"
-    with street() as servers, contextlib.ExitStack() as database:
+    with street() as servers, folder_of_its_own() as place, contextlib.ExitStack() as database:
+        folder = place / "server"
         with running_postgres(folder) as server:
             port, url = server.port, server.empty()
         settings = settings_for(servers, tmp_path, DATABASE_URL=url, KEYCHEST_ENVIRONMENT="development", KEYCHEST_SCAN_LEASE_S="5")

@@ -45,6 +45,7 @@ def test_all_is_well() -> None:
         ("backup-old", {"newest_at": None}, "There is no backup yet"),
         ("drill-failed", {"drill_faults": ("It is empty.",), "coverage": 60.0, "fidelity": 99.5}, "Coverage 60.000 %. It is empty."),
         ("coverage", {"aged_missing": 3}, "lacks 3 accounts that are older than 24 hours"),
+        ("clock", {"known_until": NOW + HOUR}, "It is 23 Nov 2026, 09:00 UTC, and something was noted at 23 Nov 2026, 10:00 UTC"),
         ("silence", {"newest_stored_at": NOW - 2 * HOUR, "newest_proven": None}, "was not restored and compared within 1 hour"),
         ("silence", {"drilled_at": NOW - 27 * HOUR}, "one was due within 26 hours"),
         ("silence", {"drilled_at": None}, "No drill has run yet"),

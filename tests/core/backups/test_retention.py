@@ -45,7 +45,7 @@ def test_of_one_day_a_proven_one_is_kept_rather_than_one_that_is_not() -> None:
         (hourly(100), True, "hold"),
         (hourly(100, proven=False), False, "No backup is proven"),
         ([Candidate(each.ref, each.at - timedelta(days=2), True) for each in hourly(100)], False, "older than a day"),
-        ([Candidate(each.ref, each.at + timedelta(days=1), True) for each in hourly(100)], False, "from the future"),
+        ([Candidate(each.ref, each.at + timedelta(days=1), True) for each in hourly(100)], False, "a clock is wrong"),
     ],
 )
 def test_nothing_is_removed_where_that_would_be_rash(made: list[Candidate], held: bool, words: str) -> None:
