@@ -6,6 +6,7 @@ import logging
 import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
@@ -106,7 +107,7 @@ def _run(context: Context, stored: Stored, drill_id: int, drill_ref: str, key_fi
     except BackupError as error:
         return _nothing(str(error))
     except OSError as error:
-        return _nothing(refused(error))
+        return replace(_nothing(refused(error)), undecided=True)
     except Exception as error:
         log.exception("the drill could not be held")
         return _nothing(f"The drill itself failed: {type(error).__name__}: {error}.")

@@ -177,14 +177,19 @@ def record_drill(session: Session, actor: Actor, *, drill_id: int, proof: Proof,
     )
     drill.tables, drill.rows = proof.tables, proof.rows
     drill.differences, drill.faults, drill.steps = list(proof.differences), faults, list(proof.steps)
-    backup.restorable, backup.why, backup.proven_at = not faults, " ".join(faults)[:2_000] or _proven(proof), now
-    backup.fidelity, backup.coverage = proof.fidelity, proof.coverage
+    if not proof.undecided:
+        _note_proof(backup, proof, faults, now)
     public: dict[str, str | int | bool] = {
         "drill": drill.ref, "backup": backup.ref, "passed": not faults, "fidelity": _percent(proof.fidelity),
         "coverage": _percent(proof.coverage), "accounts": proof.alive,
     }  # fmt: skip
     append(session, Event("drill.ended.v1", now, actor.name, public=public))
     return drill
+
+
+def _note_proof(backup: Backup, proof: Proof, faults: list[str], now: datetime) -> None:
+    backup.restorable, backup.why, backup.proven_at = not faults, " ".join(faults)[:2_000] or _proven(proof), now
+    backup.fidelity, backup.coverage = proof.fidelity, proof.coverage
 
 
 def _proven(proof: Proof) -> str:

@@ -7,12 +7,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from core.store.backups import Chore
 from core.store.db import rowcount
+
+LEASE_MOST: Final = timedelta(minutes=10)
+"""No worker takes a chore for longer: a lease beyond it was given by a clock that was ahead."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,6 @@ def pull_chores_in(session: Session, *, longest: dict[str, timedelta], now: date
     for name, most in longest.items():
         ahead = sa.update(Chore).where(Chore.name == name, Chore.next_at > now + most).values(next_at=now)
         moved += rowcount(session.execute(ahead.execution_options(synchronize_session=False)))
-        held = sa.update(Chore).where(Chore.name == name, Chore.lease_until > now + timedelta(days=1)).values(lease_until=now)
+        held = sa.update(Chore).where(Chore.name == name, Chore.lease_until > now + LEASE_MOST).values(lease_until=now)
         moved += rowcount(session.execute(held.execution_options(synchronize_session=False)))
     return moved

@@ -45,6 +45,7 @@ class Proof:
     """What a drill found. `faults`: everything that was wrong, in words, worst first; none means that the backup is proven.
 
     `aged_*` count accounts that are older than one backup interval. What does not open holds nothing: both shares are 0.
+    `undecided`: there was no room to tell, so nothing is known of the backup that was not known before.
     """
 
     fidelity: float | None
@@ -58,6 +59,7 @@ class Proof:
     differences: tuple[str, ...]
     faults: tuple[str, ...]
     steps: tuple[str, ...]
+    undecided: bool = False
 
     @property
     def passed(self) -> bool:
@@ -97,6 +99,7 @@ def prove(
     into, seen = scratch / "restored", _Seen()
     restored: Restored | None = None
     faults: list[str] = []
+    full = False
     try:
         restored = restore(
             engine,
@@ -111,13 +114,14 @@ def prove(
             look=lambda url: _look(url, seen, also),
         )
     except BackupError as error:
+        full = error.trouble == "full"
         faults.insert(0, f"{error.trouble[0].upper()}{error.trouble[1:]}: {error}")
     finally:
         log.end()
         shutil.rmtree(into, ignore_errors=True)
     if restored is None:
         aged = sum(account.created_at <= aged_before for account in alive)
-        return Proof(0.0, 0.0, len(alive), 0, aged, 0, 0, 0, (), tuple(faults), tuple(log.steps))
+        return Proof(0.0, 0.0, len(alive), 0, aged, 0, 0, 0, (), tuple(faults), tuple(log.steps), undecided=full)
     return _proof(restored, seen, live=live, alive=alive, aged_before=aged_before, log=log)
 
 

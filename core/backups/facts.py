@@ -29,8 +29,9 @@ def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
     """The facts, as of now."""
     stored = sa.select(Backup).where(Backup.state == STORED).order_by(Backup.at.desc(), Backup.id.desc()).limit(1)
     newest = session.scalar(stored)
-    failed = session.scalar(sa.select(Backup).where(Backup.state == FAILED).order_by(Backup.began_at.desc(), Backup.id.desc()).limit(1))
-    error = failed.error if failed is not None and (newest is None or failed.began_at > newest.began_at) else ""
+    failed = session.scalar(sa.select(Backup).where(Backup.state == FAILED).order_by(Backup.id.desc()).limit(1))
+    last_stored = session.scalar(sa.select(sa.func.max(Backup.id)).where(Backup.state == STORED)) or 0
+    error = failed.error if failed is not None and failed.id > last_stored else ""
     drill = newest_drill(session)
     of_newest = sa.select(Drill).join(Backup, Backup.id == Drill.backup_id).where(Drill.ended_at.is_not(None))
     covering = session.scalar(of_newest.order_by(Backup.at.desc(), Drill.id.desc()).limit(1))

@@ -95,7 +95,7 @@ def put_backup(targets: Sequence[Target], stored: Stored, sealed: Path | None, *
                 _put_sealed(target, stored, sealed, pause)
             put_again(target, stored.label, lambda: io.BytesIO(stored.to_bytes()), pause=pause)
             became[target.shown] = ""
-        except (TargetError, BackupError) as error:
+        except (TargetError, BackupError, OSError) as error:  # also of our own scratch file: what is whole elsewhere stays whole
             became[target.shown] = str(error)
     return became
 

@@ -96,6 +96,7 @@ def test_no_room_for_a_drill(tmp_path: Path, large: Path, copies: float) -> None
         held = yard.drill()
         assert held.state == "failed"
         assert_told_as_full(" ".join(held.faults))
+        assert yard.known(backup.ref).restorable is None  # it says nothing of the backup
         assert list((data.path / "scratch").iterdir()) == []
         data.resize(10 * size)
         yard.pass_time(timedelta(days=1, hours=1))

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import html
 import re
-import threading
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import datetime, timedelta
@@ -13,7 +13,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import waitress.server  # type: ignore[import-untyped]  # it has no types
 from flask.testing import FlaskClient
 from playwright.sync_api import Browser, expect
 from sqlalchemy.orm import Session
@@ -35,6 +34,7 @@ from core.store.backups import Backup, Chore, Drill, Hold
 from portal.fields import fours
 from tests.make import NOW
 from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site, post
+from tests.portal.serving import serving
 from tests.portal.test_endpoints import assert_only_our_markup
 
 WORKER = Actor(worker=True)
@@ -609,17 +609,14 @@ def test_it_costs_few_questions_and_others_none(site: Site) -> None:
 @pytest.mark.slow
 @pytest.mark.xdist_group("browser")
 def test_a_backup_that_was_asked_for_turns_without_a_reload_and_without_losing_what_is_typed(browser: Browser, site: Site) -> None:
-    server = waitress.server.create_server(site.app, host="127.0.0.1", port=0, threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
     become(site, "operator")
     context = browser.new_context()
     page = context.new_page()
     complaints: list[str] = []
     page.on("console", lambda message: complaints.append(message.text) if "Content Security Policy" in message.text else None)
     page.on("pageerror", lambda error: complaints.append(str(error)))
-    try:
-        page.goto(f"http://localhost:{server.effective_port}/backups")
+    with serving(site.app) as url, contextlib.closing(context):
+        page.goto(f"{url}/backups")
         page.fill("#email", PEOPLE["stranger"])
         page.fill("#password", PASSWORD)
         page.click("main form button")
@@ -637,8 +634,3 @@ def test_a_backup_that_was_asked_for_turns_without_a_reload_and_without_losing_w
         assert page.input_value("#reason") == "typed meanwhile"
         assert page.evaluate("window.neverReloaded") is True
         assert complaints == []
-    finally:
-        context.close()
-        server.task_dispatcher.shutdown()
-        server.close()
-        thread.join(10)

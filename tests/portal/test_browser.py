@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
@@ -10,7 +9,6 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-import waitress.server  # type: ignore[import-untyped]  # it has no types
 from playwright.sync_api import Browser, Page, Route, expect
 
 from core.scanner.path import Roots
@@ -18,6 +16,7 @@ from core.store.endpoints import Schedule
 from tests.make import NOW, make_scan, run_scans
 from tests.pki import make_chain
 from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site
+from tests.portal.serving import serving
 from tests.scenes import roots_of, scan_all
 
 pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
@@ -26,13 +25,8 @@ pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("browser")]
 @pytest.fixture
 def served(make_site: MakeSite) -> Iterator[tuple[Site, str]]:
     site = make_site()
-    server = waitress.server.create_server(site.app, host="127.0.0.1", port=0, threads=4)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    yield site, f"http://localhost:{server.effective_port}"
-    server.task_dispatcher.shutdown()
-    server.close()
-    thread.join(10)
+    with serving(site.app) as url:
+        yield site, url
 
 
 @pytest.fixture

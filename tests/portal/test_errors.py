@@ -1,15 +1,15 @@
+import contextlib
 import http.client
 import shutil
 import socket
-import threading
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-import waitress.server  # type: ignore[import-untyped]  # it has no types
 from sqlalchemy import event
 
 from tests.portal.conftest import MakeSite, Site, post, token_of
+from tests.portal.serving import serving
 
 
 def test_what_is_not_there_is_told_in_words(site: Site) -> None:
@@ -97,19 +97,12 @@ def test_a_locked_database_is_told_and_nothing_is_saved(site: Site) -> None:
 
 
 def test_a_list_of_four_megabytes_is_refused_in_words_through_the_real_server(site: Site) -> None:
-    server = waitress.server.create_server(site.app, host="127.0.0.1", port=0, threads=2)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
-    connection = http.client.HTTPConnection("127.0.0.1", server.effective_port, timeout=30)
-    try:
-        connection.request("POST", "/domains", f"names={'x' * 4_000_000}", {"Content-Type": "application/x-www-form-urlencoded"})
-        answer = connection.getresponse()
-        text = answer.read().decode()
-    finally:
-        connection.close()
-        server.task_dispatcher.shutdown()
-        server.close()
-        thread.join(10)
+    with serving(site.app, threads=2) as url:
+        connection = http.client.HTTPConnection(url.removeprefix("http://"), timeout=30)
+        with contextlib.closing(connection):
+            connection.request("POST", "/domains", f"names={'x' * 4_000_000}", {"Content-Type": "application/x-www-form-urlencoded"})
+            answer = connection.getresponse()
+            text = answer.read().decode()
     assert answer.status == 413
     assert answer.headers["X-KeyChest"] == "1", "the page may show it"
     assert "This is more than KeyChest reads at once" in text
