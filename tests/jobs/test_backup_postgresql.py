@@ -3,20 +3,26 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from core.actions.backups import begin_backup
 from core.backups.restore import Log, restore
 from core.backups.stored import list_stored
 from core.store.backups import Backup
 from core.store.db import Sessions, make_engine
 from jobs.look import look
 from tests import pgbackrest
-from tests.backups import Yard
+from tests.backups import WORKER, Yard
+from tests.conftest import ROOT
 from tests.pgbackrest import Cluster, running_cluster
+from tests.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("pgbackrest")]
 
@@ -154,3 +160,64 @@ def test_without_a_configuration_it_says_what_to_set(yard: Yard) -> None:
     backup = yard.back_up()
     assert backup.state == "failed"
     assert "KEYCHEST_PGBACKREST_CONFIG is not set" in backup.error
+
+
+def test_two_at_once_are_one_and_a_killed_one_is_followed_by_a_whole_one(yard: Yard) -> None:
+    yard.add_accounts(3)
+    with yard.sessions.writing() as session:  # as a worker leaves it that is killed while pgBackRest copies
+        begun = begin_backup(session, WORKER, engine="postgresql", kind="due", lease=timedelta(minutes=3), now=yard.at)
+        assert begun is not None
+        ref = begun.ref
+    assert yard.back_up().ref == ref  # in another's hand
+    assert yard.stored() == []
+    yard.pass_time(timedelta(minutes=4))
+    whole = yard.back_up()
+    assert (yard.known(ref).state, whole.state) == ("failed", "stored")
+    assert yard.drill().state == "passed"
+
+
+def test_persisted_but_not_noted_is_noted_and_not_made_again(yard: Yard) -> None:
+    backup = yard.back_up()
+    with yard.sessions.writing() as session:
+        lease = yard.at + timedelta(minutes=3)
+        session.execute(sa.update(Backup).values(state="running", ended_at=None, targets={}, lease_until=lease))
+    yard.pass_time(timedelta(minutes=5))
+    yard.back_up()
+    assert len(yard.stored()) == 2
+    assert set(yard.known(backup.ref).targets.values()) == {""}
+    assert yard.drill(backup.ref).state == "passed"
+
+
+def test_a_job_killed_while_it_copies_leaves_the_next_one_free(yard: Yard, cluster: Cluster) -> None:
+    yard.add_accounts(2)
+    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEYCHEST_", "DATABASE_URL", "REDIS_URL"))}
+    environment |= {
+        "KEYCHEST_DATA": str(yard.folder), "KEYCHEST_ENVIRONMENT": "development", "DATABASE_URL": cluster.url(), "PYTHONPATH": str(ROOT),
+        "KEYCHEST_PGBACKREST_CONFIG": str(cluster.config), "KEYCHEST_PGBACKREST_STANZA": pgbackrest.STANZA,
+        "KEYCHEST_BACKUP_TARGETS": ",".join(yard.plan.target_urls),
+    }  # fmt: skip
+    with subprocess.Popen((sys.executable, "-P", "-m", "jobs.once", "back_up", "now"), env=environment, cwd=ROOT) as job:
+        eventually(lambda: any(backup.state == "running" for backup in _all(yard)), within_s=30)
+        job.kill()
+    yard.at = datetime.now(UTC) + timedelta(minutes=4)
+    eventually(lambda: yard.back_up().state == "stored", within_s=60)  # pgBackRest of the killed one may be at its end still
+    assert [backup.state for backup in _all(yard) if backup.state == "running"] == []
+    assert yard.drill().state == "passed"
+
+
+@pytest.mark.parametrize("off", [timedelta(days=2), timedelta(days=-2)], ids=["ahead", "behind"])
+def test_a_wrong_clock_removes_nothing_and_the_next_run_is_fine(yard: Yard, off: timedelta) -> None:
+    yard.keep = "hourly=0,daily=1,weekly=0,monthly=0"
+    made = [yard.back_up(), yard.back_up()]
+    yard.drill()
+    yard.pass_time(off)
+    look(yard.context, "now")
+    assert {backup.ref for backup in yard.stored()} == {backup.ref for backup in made}
+    yard.pass_time(timedelta(minutes=5) - off)
+    yard.back_up()
+    assert yard.drill().state == "passed"
+
+
+def _all(yard: Yard) -> list[Backup]:
+    with yard.sessions.reading() as session:
+        return list(session.scalars(sa.select(Backup).order_by(Backup.id)))
