@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -17,7 +16,7 @@ from core.actions.policy import Actor
 from core.backups import keys
 from core.backups.drill import Proof, aged_before, prove
 from core.backups.engine import BackupError
-from core.backups.files import clear_scratch, make_scratch
+from core.backups.files import clear_scratch, drop_scratch, make_scratch
 from core.backups.make import make
 from core.backups.plan import Plan
 from core.backups.restore import Log
@@ -94,7 +93,7 @@ def _make(plan: Plan, engine: sa.Engine) -> First:
             aged_before=aged_before(datetime.now(UTC), timedelta()), scratch=scratch, log=Log(time.monotonic, _quiet),
         )  # fmt: skip
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        drop_scratch(scratch)
     return First(stored, targets, proof)
 
 

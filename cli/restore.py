@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import shlex
-import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -18,7 +17,7 @@ from cli.backup import COULD_NOT, REFUSED, json_option, plan_of
 from cli.backups_known import stored_at
 from core.backups import keys, kit
 from core.backups.engine import BackupError
-from core.backups.files import clear_scratch, make_place, make_scratch
+from core.backups.files import clear_scratch, drop_scratch, make_place, make_scratch
 from core.backups.plan import Plan
 from core.backups.restore import Log, Restored, restore
 from core.backups.stored import Stored, apart, get_small
@@ -77,13 +76,13 @@ def identities(plan: Plan, key: Path | None) -> list[Identity]:
 def bring_back(plan: Plan, stored: Stored, opened_with: Sequence[Identity], into: Path) -> Restored:
     """Restore and compare with the backup's own label. Raises BackupError."""
     clear_scratch(plan.data, "restore-")
-    scratch = make_scratch(plan.data, f"restore-{stored.ref}")
+    scratch = make_scratch(plan.data, f"restore-{stored.ref}", passable=plan.postgresql)
     try:
         log = Log(time.monotonic, lambda step: print(f"{step} …", file=sys.stderr))
         engine = plan.engine()
         return restore(engine, stored, plan.targets(), opened_with, into, manifest=stored.manifest, scratch=scratch, log=log)
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        drop_scratch(scratch)
 
 
 def lay_out_kit(plan: Plan, opened_with: Sequence[Identity], into: Path) -> str:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 import os
-import shutil
 import time
 from dataclasses import dataclass
 from datetime import timedelta
@@ -17,7 +16,7 @@ from core.actions.backups import begin_backup, fail_backup, note_step, note_take
 from core.actions.chores import Taken, end_chore, take_chore
 from core.actions.policy import Actor
 from core.backups.engine import BackupError
-from core.backups.files import clear_scratch, make_scratch, refused
+from core.backups.files import clear_scratch, drop_scratch, make_scratch, refused
 from core.backups.make import make
 from core.backups.stored import Stored, get_small, put_backup
 from core.store.backups import RUNNING, Backup, backups, open_holds
@@ -98,7 +97,7 @@ def _store(context: Context, begun: _Begun) -> tuple[Stored, dict[str, str]]:
             context.plan, **named, full=_full_is_due(context), scratch=scratch, now=context.now, pause=time.sleep, say=say, keep=keep
         )
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        drop_scratch(scratch)
 
 
 def _full_is_due(context: Context) -> bool:

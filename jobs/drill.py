@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Callable, Collection, Sequence
 from dataclasses import replace
@@ -21,7 +20,7 @@ from core.actions.policy import Actor
 from core.backups import keys, kit
 from core.backups.drill import Proof, aged_before, prove
 from core.backups.engine import BackupError
-from core.backups.files import clear_scratch, make_scratch, refused
+from core.backups.files import clear_scratch, drop_scratch, make_scratch, refused
 from core.backups.manifest import UnreadableManifest
 from core.backups.restore import Log
 from core.backups.stored import Stored, apart, get_small
@@ -112,7 +111,7 @@ def _run(context: Context, stored: Stored, drill_id: int, drill_ref: str, key_fi
         log.exception("the drill could not be held")
         return _nothing(f"The drill itself failed: {type(error).__name__}: {error}.")
     finally:
-        shutil.rmtree(scratch, ignore_errors=True)
+        drop_scratch(scratch)
 
 
 def _holding(context: Context, holding: Collection[str]) -> Sequence[Target]:

@@ -6,6 +6,9 @@ import errno
 import hashlib
 import os
 import shutil
+import stat
+import tempfile
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -58,22 +61,41 @@ def make_place(into: Path) -> None:
 def make_scratch(data: Path, ref: str, *, passable: bool = False) -> Path:
     """A folder of one job's own under the data folder. What a killed job left in it is cleared away.
 
-    `passable`: it may be passed through, and not looked into: PostgreSQL's user restores below it when the job itself is root's.
+    `passable`: PostgreSQL's user restores below it, also when the job itself is root's. The data folder is closed to that user, so it
+    is then a folder of the system's for temporary files, which may be passed through and not looked into.
     """
-    folder = data / "scratch" / ref
+    apart = passable and os.geteuid() == 0
+    home = _apart(data) if apart else data / "scratch"
+    folder = home / ref
     if folder.exists():
         shutil.rmtree(folder)
-    mode = 0o711 if passable and os.geteuid() == 0 else 0o700
-    for each in (folder.parent, folder):
-        each.mkdir(parents=True, exist_ok=True)
-        each.chmod(mode)
+    for each in (home, folder):
+        each.mkdir(mode=0o711 if apart else 0o700, parents=True, exist_ok=True)
+        found = each.lstat()
+        if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+            raise BackupError("refused", f"{each} is not a folder of ours. Remove it, and try again.")
+        each.chmod(0o711 if apart else 0o700)
     return folder
+
+
+def drop_scratch(folder: Path) -> None:
+    """The job is done with it: nothing of it stays, also not an empty place among the system's temporary files."""
+    shutil.rmtree(folder, ignore_errors=True)
+    if folder.parent.name != "scratch":
+        with suppress(OSError):  # another job's lies there too
+            folder.parent.rmdir()
 
 
 def clear_scratch(data: Path, beginning: str) -> None:
     """Clear away what killed jobs left under names that begin so: plain copies of the database must not lie about."""
-    for folder in (data / "scratch").glob(f"{beginning}*"):
-        shutil.rmtree(folder, ignore_errors=True)
+    for home in (data / "scratch", _apart(data)):
+        for folder in home.glob(f"{beginning}*"):
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _apart(data: Path) -> Path:
+    """A place of this data folder's own among the system's temporary files."""
+    return Path(tempfile.gettempdir()) / f"keychest-scratch-{hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:16]}"
 
 
 def refused(error: OSError) -> str:

@@ -39,7 +39,7 @@ def cluster() -> Iterator[Cluster]:
 def yard(cluster: Cluster) -> Iterator[Yard]:
     """A fresh place beside the cluster, whose database forgets what the test before asked of it."""
     folder = cluster.folder / f"data-{datetime.now(UTC):%H%M%S%f}"
-    folder.mkdir(mode=0o711)
+    folder.mkdir(mode=0o700)
     sessions = Sessions(make_engine(cluster.url()))
     with sessions.writing() as session:
         session.execute(sa.text("TRUNCATE drills, backups, alarms, alarm_mails, recovery_kits, backup_holds, accounts, users CASCADE"))
@@ -107,7 +107,7 @@ def test_missing_wal_is_told_by_name(yard: Yard, cluster: Cluster) -> None:
     assert yard.drill(backup.ref).state == "passed"
 
 
-def test_it_is_restored_into_a_new_cluster_by_the_label_alone(yard: Yard) -> None:
+def test_it_is_restored_into_a_new_cluster_by_the_label_alone(yard: Yard, cluster: Cluster) -> None:
     yard.add_accounts(2)
     yard.back_up()
     plan = yard.plan
@@ -121,14 +121,15 @@ def test_it_is_restored_into_a_new_cluster_by_the_label_alone(yard: Yard) -> Non
             seen.append(connection.execute(sa.text("SELECT count(*) FROM accounts")).scalar_one())
         engine.dispose()
 
+    new = cluster.folder / "new"
     scratch = yard.folder / "restoring"
     scratch.mkdir()
     restored = restore(
-        plan.engine(), stored, plan.targets(), [], yard.folder / "new", manifest=stored.manifest, scratch=scratch,
+        plan.engine(), stored, plan.targets(), [], new, manifest=stored.manifest, scratch=scratch,
         log=Log(lambda: 0.0, lambda _step: None), look=count,
     )  # fmt: skip
     assert (restored.faults, restored.different, seen) == ((), (), [2])
-    assert (yard.folder / "new" / "PG_VERSION").is_file()
+    assert (new / "PG_VERSION").is_file()
 
 
 def test_retention_is_followed_in_the_repository_too(yard: Yard, cluster: Cluster) -> None:
