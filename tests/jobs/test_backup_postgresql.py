@@ -42,7 +42,9 @@ def yard(cluster: Cluster) -> Iterator[Yard]:
     folder.mkdir(mode=0o700)
     sessions = Sessions(make_engine(cluster.url()))
     with sessions.writing() as session:
-        session.execute(sa.text("TRUNCATE drills, backups, alarms, alarm_mails, recovery_kits, backup_holds, accounts, users CASCADE"))
+        session.execute(
+            sa.text("TRUNCATE audit_outbox, drills, backups, alarms, alarm_mails, recovery_kits, backup_holds, accounts, users CASCADE")
+        )
         session.execute(sa.text("UPDATE chores SET lease_until = NULL, wanted_at = NULL, about = ''"))
     yield Yard(sessions, folder, at=datetime.now(UTC), pgbackrest_config=str(cluster.config))
     sessions.engine.dispose()

@@ -17,17 +17,20 @@ def serving(app: Flask, *, threads: int = 4) -> Iterator[str]:
     Its sockets are closed by the thread that waits for them: closed by another one, that thread would stumble over them.
     """
     server = waitress.server.create_server(app, host="127.0.0.1", port=0, threads=threads)
-    thread = threading.Thread(target=server.run, daemon=True)
-    thread.start()
+    done = threading.Event()
 
-    def close_all() -> None:
+    def run() -> None:
+        while not done.is_set():
+            server.asyncore.loop(timeout=0.1, map=server._map, count=1)
+        server.task_dispatcher.shutdown()
         for each in list(server._map.values()):
             each.close()
 
+    thread = threading.Thread(target=run, daemon=True)
+    thread.start()
     try:
         yield f"http://localhost:{server.effective_port}"
     finally:
-        server.task_dispatcher.shutdown()
-        server.trigger.pull_trigger(close_all)
+        done.set()
         thread.join(10)
         assert not thread.is_alive()
