@@ -31,6 +31,7 @@ from core.store.db import Sessions
 
 BROKER_PATIENCE_S = 15.0
 QUEUES = ("now", "scan", "ops")
+BACKUP = "backup"
 
 
 @click.command("up")
@@ -164,14 +165,14 @@ def _backups(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     except SettingError as error:
         raise Sorry(str(error), MISCONFIGURED) from None
     if not plan.postgresql:
-        return QUEUES, ()
+        return (*QUEUES, BACKUP), ()
     if not plan.pgbackrest_config:
         return QUEUES, ("Nothing is backed up: KEYCHEST_PGBACKREST_CONFIG is not set. docs/runbook.md says how.",)
     try:
         Program(Path(plan.pgbackrest_config), plan.pgbackrest_stanza).owner()
     except BackupError as error:
         return QUEUES, (f"Backups are made by ./keychest backup worker, to be started as another user: {error}",)
-    return (*QUEUES, "backup"), ()
+    return (*QUEUES, BACKUP), ()
 
 
 def _stages(listener: socket.socket, own: broker.Broker | None, queues: tuple[str, ...]) -> tuple[tuple[Child, ...], ...]:

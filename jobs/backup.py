@@ -29,6 +29,7 @@ WORKER: Final = Actor(worker=True)
 AGAIN: Final = timedelta(minutes=10)
 FULL_EVERY: Final = timedelta(days=7)
 BUSY: Final = timedelta(minutes=1)
+LEFT_OVER: Final = timedelta(days=2)
 log = logging.getLogger("keychest.backup")
 
 
@@ -75,6 +76,7 @@ def _make(context: Context, taken: Taken, begun: _Begun) -> None:
     log.info("backup %s is stored", begun.ref)
     _put_beside(context, stored)
     _tidy(context)
+    _sweep(context)
     _end(context, taken, context.plan.interval)
 
 
@@ -118,6 +120,16 @@ def _tidy(context: Context) -> None:
         context.plan.engine().tidy(labels)
     except BackupError as error:
         log.warning("the repository was not tidied: %s", error)
+
+
+def _sweep(context: Context) -> None:
+    """What killed uploads left hidden at the targets goes once it is old enough to be nobody's; where nothing may be removed it stays."""
+    for target in context.plan.targets():
+        try:
+            if swept := target.sweep(context.now() - LEFT_OVER):
+                log.info("%s: %d files of broken-off uploads were removed", target.shown, swept)
+        except TargetError as error:
+            log.info("what broken-off uploads may have left is not removed: %s", error)
 
 
 def _put_beside(context: Context, stored: Stored) -> None:

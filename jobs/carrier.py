@@ -47,8 +47,8 @@ class Kind:
 JOBS: tuple[Kind, ...] = (
     Kind(name="scan_batch", queues=("now", "scan"), runs="jobs.scan:scan_batch", timeout_s=180),
     Kind(name="send_notices", queues=("ops",), runs="jobs.notify:send_notices", timeout_s=120),
-    Kind(name="back_up", queues=("ops", "backup"), runs="jobs.backup:back_up", timeout_s=21_600),
-    Kind(name="drill", queues=("ops", "backup"), runs="jobs.drill:drill", timeout_s=21_600),
+    Kind(name="back_up", queues=("backup",), runs="jobs.backup:back_up", timeout_s=21_600),
+    Kind(name="drill", queues=("backup",), runs="jobs.drill:drill", timeout_s=21_600),
     Kind(name="look", queues=("ops",), runs="jobs.look:look", timeout_s=600),
 )
 

@@ -25,7 +25,6 @@ from core.actions.claim_scans import Claimed, anything_due, claim_due, pull_in, 
 from core.actions.heartbeats import beat
 from core.actions.notices import notices_due
 from core.actions.watches import rescope_watches
-from core.backups.plan import Plan
 from core.perspective import LOCAL
 from core.store.accounts import accounts_allowed
 from core.store.backups import chores_due
@@ -42,7 +41,7 @@ GRACE = timedelta(minutes=15)
 """A scan later than this is a gap, and told as one."""
 PLAN_MOST = 1.2
 """No scan is planned further ahead than the interval and its spread: what is, was planned by a clock that was ahead."""
-CHORE_JOBS = {"backup": "back_up", "drill": "drill", "look": "look"}
+CHORES = {"backup": ("back_up", "backup"), "drill": ("drill", "backup"), "look": ("look", "ops")}
 CALL_AGAIN = timedelta(minutes=1)
 """A chore that is still due and in nobody's hand is handed out again: what was carried may be lost."""
 EVEN_WITHOUT = timedelta(hours=1)
@@ -60,7 +59,6 @@ class Clock:
     lease: timedelta
     interval: timedelta = timedelta(hours=8)
     allowed_accounts: tuple[str, ...] = ()
-    backup_queue: str = "ops"
     backup_interval: timedelta = timedelta(days=1)
     _called: dict[str, datetime] = field(default_factory=dict)
     _beat_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
@@ -136,7 +134,8 @@ class Clock:
             called = self._called.get(name)
             if called is None or not called <= now < called + CALL_AGAIN:
                 self._called[name] = now
-                enqueue(self.connection, "ops" if name == "look" else self.backup_queue, CHORE_JOBS[name], [])
+                job, queue_name = CHORES[name]
+                enqueue(self.connection, queue_name, job, [])
         for name in self._called.keys() - due:
             del self._called[name]
 
@@ -181,7 +180,6 @@ def main() -> int:
         lease=timedelta(seconds=settings.scan_lease_s),
         interval=timedelta(seconds=settings.scan_interval_s),
         allowed_accounts=settings.scan_allow_accounts if settings.scan_allow else (),
-        backup_queue=Plan(**settings.backups()).queue,
         backup_interval=timedelta(seconds=settings.backup_interval_s),
     )
     run(clock, tick_s=settings.clock_tick_s, stop=stop)

@@ -14,7 +14,7 @@ from rq.serializers import JSONSerializer
 from jobs.carrier import FAILURE_TTL_S, JOBS, CarriedJob, Id
 
 QUEUES: Final = ("now", "scan", "ops", "backup")
-"""`backup` is worked on only where the database is a PostgreSQL, by the user whom its files belong to."""
+"""`backup` has long work, so that mail on `ops` never waits for it. On PostgreSQL the user whom the database's files belong to does it."""
 
 
 def connect(redis_url: str, *, timeout_s: float = 5.0) -> Redis:

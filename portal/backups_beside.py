@@ -11,6 +11,7 @@ from core.backups.plan import Plan
 from core.seal import fingerprint, read_recipient, recipient_of
 from core.store.backups import Backup, RecoveryKit
 from portal.fields import fours
+from portal.patience import within
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,12 +56,23 @@ def beside(plan: Plan, newest: Backup | None, kit: RecoveryKit | None) -> Beside
     unreadable = ""
     try:
         places = _places(tuple(target.shown for target in plan.targets()), newest)
-        weaknesses = plan.weaknesses()
+        weaknesses = _weaknesses(plan)
     except BackupError as error:
         unreadable = str(error)
     return Beside(
-        places, _repository(plan), unreadable, weaknesses, _refused(plan), (_recovery_key(plan), _drill_key(plan)), _kit_places(kit)
+        places,
+        _repository(plan),
+        unreadable,
+        weaknesses,
+        within(lambda: _refused(plan)) or "",
+        (_recovery_key(plan), _drill_key(plan)),
+        _kit_places(kit),
     )
+
+
+def _weaknesses(plan: Plan) -> tuple[str, ...]:
+    found = within(plan.weaknesses)
+    return ("A folder that backups are put into does not answer: see whether its disk or its server is well.",) if found is None else found
 
 
 def _repository(plan: Plan) -> str:

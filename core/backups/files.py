@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import errno
 import hashlib
+import io
 import os
 import shutil
 import stat
 import tempfile
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Any, BinaryIO, Final
 
 from core.backups.engine import BackupError
 
@@ -18,6 +19,8 @@ _BLOCK = 1 << 20
 STEADY_BYTES: Final = 16 << 20
 """How much is written before it is flushed."""
 FULL: Final = frozenset({errno.ENOSPC, errno.EDQUOT})
+_SPARE_BYTES: Final = 64 << 20
+_SPARE_SHARE: Final = 20
 
 
 def measured(path: Path) -> tuple[int, str]:
@@ -36,9 +39,34 @@ def flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+def leave_room(at: Path, coming: int) -> None:
+    """Raises OSError (ENOSPC) where writing `coming` bytes more would take the last room on the disk of the folder `at`.
+
+    A twentieth of it, at most 64 MB, is left: the live database mostly lies there too, and people's writes come first.
+    """
+    usage = shutil.disk_usage(at)
+    if usage.free < coming + min(_SPARE_BYTES, usage.total // _SPARE_SHARE):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+class _Sparing(io.FileIO):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path, "wb")
+        self._folder = path.parent
+
+    def write(self, data: Any, /) -> int:
+        leave_room(self._folder, len(data))
+        return super().write(data)
+
+
+def open_sparing(path: Path) -> BinaryIO:
+    """A new file to write that leaves room on its disk, as `leave_room` says: its writes raise OSError before all is taken."""
+    return io.BufferedWriter(_Sparing(path), _BLOCK)
+
+
 def copy_steadily(source: Path, into: Path) -> None:
     """Copy a file and have it on the disk for certain, piece by piece: flushed all at once, it would hold up everybody's commits."""
-    with source.open("rb") as read, into.open("wb") as write:
+    with source.open("rb") as read, open_sparing(into) as write:
         while piece := read.read(STEADY_BYTES):
             write.write(piece)
             write.flush()

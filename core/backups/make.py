@@ -9,6 +9,7 @@ from pathlib import Path
 from core import seal
 from core.backups import keys
 from core.backups.engine import BackupError
+from core.backups.files import open_sparing
 from core.backups.plan import Plan
 from core.backups.stored import Pause, Stored, put_backup
 from core.seal import fingerprint
@@ -43,7 +44,7 @@ def make(
     if taken.copy is not None:
         say("Seal")
         sealed = scratch / "sealed"
-        with taken.copy.open("rb") as plain, sealed.open("wb") as into:
+        with taken.copy.open("rb") as plain, open_sparing(sealed) as into:
             done = seal.seal(plain, into, recipients)
         taken.copy.unlink()
         size, digest = done.bytes, done.sha256

@@ -58,11 +58,6 @@ class Plan:
         """As `Engine.name`."""
         return "postgresql" if self.postgresql else "sqlite"
 
-    @property
-    def queue(self) -> str:
-        """The queue that backups and drills run on: PostgreSQL's is worked on by the user whom the database's files belong to."""
-        return "backup" if self.postgresql else "ops"
-
     def engine(self) -> Engine:
         """The engine that copies and restores the database. Raises BackupError where none is set up."""
         if self.postgresql:

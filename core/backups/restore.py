@@ -12,6 +12,7 @@ from sqlalchemy.exc import DatabaseError
 
 from core import seal
 from core.backups.engine import BackupError, Engine
+from core.backups.files import open_sparing
 from core.backups.manifest import Difference, Manifest, Table, differences
 from core.backups.stored import Stored, fetch
 from core.seal import Identity
@@ -112,7 +113,7 @@ def restore(
 def unseal(sealed: Path, into: Path, identities: Sequence[Identity], *, sealed_bytes: int = 0) -> None:
     """Open a sealed file. Raises BackupError: "wrong key", "damaged" or "truncated"."""
     try:
-        with sealed.open("rb") as file, into.open("wb") as plain:
+        with sealed.open("rb") as file, open_sparing(into) as plain:
             seal.unseal(file, plain, identities, sealed_bytes=sealed_bytes)
     except seal.SealError as error:
         raise BackupError(error.trouble, str(error)) from error

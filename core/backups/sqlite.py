@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from core.backups.engine import BackupError, Taken
-from core.backups.files import FULL, copy_steadily, flush, make_place, measured
+from core.backups.files import FULL, copy_steadily, flush, leave_room, make_place, measured
 from core.backups.manifest import Manifest, Table
 
 FILE: Final = "keychest.db"
@@ -38,9 +38,16 @@ class Sqlite:
             at = now()  # before the snapshot: what was acknowledged by then is in it
             source.execute("BEGIN")
             source.execute("SELECT count(*) FROM sqlite_master").fetchone()  # here the snapshot is taken
+            page_bytes = int(source.execute("PRAGMA page_size").fetchone()[0])
+
+            def step(_status: int, left: int, _all: int) -> None:
+                flush(copy)
+                leave_room(scratch, min(left, _PAGES) * page_bytes)
+
+            leave_room(scratch, min(self.live.stat().st_size, _PAGES * page_bytes))
             with closing(sqlite3.connect(copy, isolation_level=None)) as into:
                 into.execute("PRAGMA synchronous=OFF")  # flushed here: all at once would hold up the live database's commits
-                source.backup(into, pages=_PAGES, progress=lambda *_: flush(copy))
+                source.backup(into, pages=_PAGES, progress=step)
             manifest = _manifest(source, at)
             source.execute("ROLLBACK")
         flush(copy)

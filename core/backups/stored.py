@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from core.backups.engine import BackupError
-from core.backups.files import measured
+from core.backups.files import measured, open_sparing
 from core.backups.manifest import Manifest, UnreadableManifest, read_manifest
 from core.targets import Target, TargetError, put_again
 
@@ -174,7 +174,7 @@ def fetch(targets: Sequence[Target], stored: Stored, into: Path) -> Fetched:
     for number, target in enumerate(targets):
         path = into / f"fetched-{number}"
         try:
-            with path.open("wb") as file:
+            with open_sparing(path) as file:
                 target.get(stored.sealed, file)
         except TargetError as error:
             path.unlink(missing_ok=True)

@@ -8,6 +8,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final
 from urllib.parse import SplitResult, unquote
@@ -24,6 +25,7 @@ from core.targets.target import (
     checked_prefix,
     compared,
     is_name,
+    is_partial,
     partial_of,
 )
 
@@ -129,6 +131,19 @@ class DirectoryTarget:
             if stat.S_ISREG(path.lstat().st_mode):
                 path.unlink()
                 _sync_folder(path.parent)
+
+    def sweep(self, before: datetime) -> int:
+        """As in Target."""
+        swept = 0
+        with self._telling():
+            for folder, _, leaves in os.walk(self.root):
+                for path in (Path(folder, leaf) for leaf in leaves if is_partial(leaf)):
+                    with suppress(FileNotFoundError):
+                        found = path.lstat()
+                        if stat.S_ISREG(found.st_mode) and found.st_mtime < before.timestamp():
+                            path.unlink()
+                            swept += 1
+        return swept
 
     def _compared(self, path: Path, put: Stored) -> Stored:
         try:

@@ -8,6 +8,7 @@ import re
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from functools import cache
 from typing import Any, BinaryIO, Final
 from urllib.parse import SplitResult, parse_qsl, unquote, urlencode
@@ -121,6 +122,17 @@ class S3Target:
         key = self._key(checked(name))
         with self._client() as client, self._telling():
             client.delete_object(Bucket=self.bucket, Key=key)
+
+    def sweep(self, before: datetime) -> int:
+        """As in Target: uploads in parts that were begun before then and never completed."""
+        swept = 0
+        with self._client() as client, self._telling():
+            for page in client.get_paginator("list_multipart_uploads").paginate(Bucket=self.bucket, Prefix=self._key("")):
+                for upload in page.get("Uploads", ()):
+                    if upload["Initiated"] < before:
+                        client.abort_multipart_upload(Bucket=self.bucket, Key=upload["Key"], UploadId=upload["UploadId"])
+                        swept += 1
+        return swept
 
     def _key(self, name: str) -> str:
         return f"{self.prefix}/{name}" if self.prefix else name

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO, Final, TypeVar
 from urllib.parse import SplitResult, parse_qsl, unquote
@@ -14,7 +15,7 @@ import asyncssh
 
 from core.targets.sftp_error import dial_error, told
 from core.targets.sftp_files import SftpFiles
-from core.targets.target import Entry, Sink, Source, Stored, TargetError, checked, checked_prefix, is_name, partial_of
+from core.targets.target import Entry, Sink, Source, Stored, TargetError, checked, checked_prefix, is_name, is_partial, partial_of
 
 CONNECT_S: Final = 15.0
 LOGIN_S: Final = 30.0
@@ -149,6 +150,24 @@ class SftpTarget:
                     await files.soon(files.client.remove(path))
 
         self._run(work)
+
+    def sweep(self, before: datetime) -> int:
+        """As in Target."""
+
+        async def work(files: SftpFiles) -> int:
+            swept, folders = 0, [self._path("")]
+            while folders:
+                folder = folders.pop()
+                for leaf, attrs in await files.items(folder):
+                    path = f"{folder}/{leaf}" if folder else leaf
+                    if attrs.type == asyncssh.FILEXFER_TYPE_DIRECTORY and is_name(leaf):
+                        folders.append(path)
+                    elif attrs.type == asyncssh.FILEXFER_TYPE_REGULAR and is_partial(leaf) and (attrs.mtime or 0) < before.timestamp():
+                        await files.soon(files.client.remove(path))
+                        swept += 1
+            return swept
+
+        return self._run(work)
 
     def _path(self, name: str) -> str:
         return "/".join(part for part in (self.folder, name) if part)

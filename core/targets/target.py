@@ -6,12 +6,14 @@ import hashlib
 import re
 import secrets
 from dataclasses import dataclass
+from datetime import datetime
 from typing import BinaryIO, Final, Literal, Protocol
 
 Kind = Literal["unreachable", "refused", "full", "missing", "damaged", "exists", "cut"]
 
 _AGAIN: Final = frozenset({"unreachable", "cut", "damaged"})
 _PART: Final = re.compile(r"[A-Za-z0-9_-][A-Za-z0-9._-]*")
+_PARTIAL: Final = re.compile(r"\.[A-Za-z0-9_-][A-Za-z0-9._-]*\.[0-9a-f]{16}\.partial")
 # A part leaves room for the partial's dot, random word and ending within the 255 octets of a file name; a name fits an S3 key of 1,024.
 _PART_MOST: Final = 200
 _NAME_MOST: Final = 800
@@ -83,6 +85,10 @@ class Target(Protocol):
         """Remove the file for retention's sake; a missing one is fine."""
         ...
 
+    def sweep(self, before: datetime) -> int:
+        """Remove what uploads left hidden that were last written to before this time, by the target's clock; how many there were."""
+        ...
+
 
 def checked(name: str) -> str:
     """`name`, when every target can bear it: parts of letters, digits, ".", "_" and "-" joined by "/". Raises ValueError."""
@@ -114,6 +120,11 @@ def checked_prefix(under: str) -> str:
 def partial_of(leaf: str) -> str:
     """A hidden name of one upload's own for the last part of a name."""
     return f".{leaf}.{secrets.token_hex(8)}.partial"
+
+
+def is_partial(leaf: str) -> bool:
+    """Whether the last part of a path is one that `partial_of` made."""
+    return bool(_PARTIAL.fullmatch(leaf))
 
 
 class Source:

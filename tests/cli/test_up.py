@@ -26,7 +26,7 @@ from tests.make import make_actor, make_watches
 from tests.processes import eventually, marked
 
 PROJECT = Path(__file__).resolve().parents[2]
-PROCESSES = 7  # supervisor, broker, portal, three workers, clock
+PROCESSES = 8  # supervisor, broker, portal, four workers, clock
 
 
 class Installation:
@@ -75,6 +75,7 @@ class Installation:
 
     def well(self, within_s: float = 30) -> None:
         eventually(lambda: self.health()[0] == 200, within_s=within_s)
+        assert set(self.health()[1]["workers"]) == {"now", "scan", "ops", "backup"}
 
     def processes(self) -> dict[int, str]:
         return marked(self.mark, f"{self.data}/broker")
@@ -112,7 +113,12 @@ def test_up_and_down_twice(installation: Installation) -> None:
     said, _ = process.communicate(timeout=40)
     assert process.returncode == 0
     stopped = [line for line in said.splitlines() if line.startswith("Stopping")]
-    assert stopped == ["Stopping: clock.", "Stopping: portal.", "Stopping: worker-now, worker-scan, worker-ops.", "Stopping: broker."]
+    assert stopped == [
+        "Stopping: clock.",
+        "Stopping: portal.",
+        "Stopping: worker-now, worker-scan, worker-ops, worker-backup.",
+        "Stopping: broker.",
+    ]
     assert not installation.processes()
     began = time.monotonic()
     installation.started()

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import BinaryIO
 from urllib.parse import quote
@@ -75,6 +76,9 @@ class AddingOnly:
 
     def remove(self, name: str) -> None:
         self.target.remove(name)
+
+    def sweep(self, before: datetime) -> int:
+        return self.target.sweep(before)
 
 
 @dataclass(frozen=True, slots=True)

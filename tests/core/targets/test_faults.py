@@ -8,6 +8,7 @@ import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -111,6 +112,16 @@ def test_what_will_not_pass_is_not_tried_again(place: Place) -> None:
 class _Unreadable(io.BytesIO):
     def read(self, size: int | None = -1, /) -> bytes:
         raise OSError(5, "an error of the content's own")
+
+
+class _Breaking(io.BytesIO):
+    """Breaks after its last octet."""
+
+    def read(self, size: int | None = -1, /) -> bytes:
+        block = super().read(size)
+        if not block:
+            raise OSError(5, "an error of the content's own")
+        return block
 
 
 class _Unwritable(io.BytesIO):
@@ -217,3 +228,21 @@ def test_a_partial_that_may_not_be_removed_stays_unseen(place: Place, tmp_path: 
     assert partial.name.startswith(".dump.")
     assert place.adds_only.names() == []
     assert place.adds_only.put("dump", io.BytesIO(b"content")) == measure("dump", b"content")
+
+
+@every_kind
+def test_what_killed_uploads_left_is_swept_once_it_is_old(place: Place, tmp_path: Path) -> None:
+    if place.kind == "directory":
+        left = tmp_path / "target" / "backups" / ".dump.0123456789abcdef.partial"
+        left.parent.mkdir(parents=True)
+        left.write_bytes(b"half")
+    else:
+        with pytest.raises(OSError, match="of the content's own"):
+            place.adds_only.put("backups/dump", _Breaking(bytes(9 * MB)))
+    place.target.put("backups/whole", io.BytesIO(b"content"))
+    now = datetime.now(UTC)
+    if place.kind != "s3":  # moto says of every upload that it began in 2010
+        assert place.target.sweep(now - timedelta(days=1)) == 0
+    assert place.target.sweep(now + timedelta(days=1)) == 1
+    assert place.target.sweep(now + timedelta(days=1)) == 0
+    assert place.target.names() == [Entry("backups/whole", 7)]
