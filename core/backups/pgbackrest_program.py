@@ -1,14 +1,14 @@
 """pgBackRest, the program: run as the owner of the data directory, and what its words mean. Written against 2.45.
 
-The passphrase of the repository stands in its configuration file alone: pgBackRest reads it there. We look there for pg1-path only,
-and hand on nothing else.
+The passphrase of the repository stands in its configuration file alone: pgBackRest reads it there. We look there for pg1-path and for
+where the repository is, and hand on nothing else.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from configparser import ConfigParser
 from configparser import Error as UnreadableConfig
 from dataclasses import dataclass
@@ -17,6 +17,7 @@ from typing import Any, Final
 
 from core.backups.engine import BackupError, Trouble
 from core.backups.owner import Owner, Ran, owner_of, run
+from core.backups.repository_host import BY_SSH, RUN_THERE, RepositoryHost
 
 LOOK_S: Final = 300.0
 """For commands that copy nothing."""
@@ -24,11 +25,31 @@ _WORDS_MOST: Final = 900
 _NO_STANZA: Final = (1, 3)
 """Codes in `info`: no folder of this stanza, and a folder without its files."""
 _UNREADABLE_STANZA: Final = 99
+_S3_TALK: Final = re.compile(r"(?s)\*{3} Path/Query \*{3}:.*?(<Code>[A-Za-z0-9.]{1,64}</Code>|\Z).*?(</Error>|\Z)")
+"""What was asked of S3 and what it answered, up to its code: some stores quote what was signed."""
 _FULL: Final = "There is no room left. What was written of it has no use"
 _DAMAGED: Final = "The repository is damaged"
 
 MEANINGS: Final[tuple[tuple[frozenset[int], str, Trouble, str], ...]] = (
     # exit codes (none: any), what stands in the words, the trouble, how the sentence begins; the first that fits counts
+    *BY_SSH,
+    (
+        frozenset(),
+        r"unable to verify certificate|unable to find hostname '.*' in certificate",
+        "refused",
+        "The certificate that the repository's server shows is not trusted",
+    ),
+    (frozenset(), r"<Code>(ExpiredToken|TokenRefreshRequired)", "refused", "The credentials of the repository have expired"),
+    (
+        frozenset(),
+        r"<Code>(InvalidAccessKeyId|SignatureDoesNotMatch|InvalidToken)",
+        "refused",
+        "The repository does not take the credentials in the configuration",
+    ),
+    (frozenset(), r"<Code>RequestTimeTooSkewed", "refused", "The clocks of this machine and of the repository differ too much"),
+    (frozenset(), r"HTTP request failed with 403", "refused", "The credentials in the configuration may not do this"),
+    (frozenset(), r"<Code>NoSuchBucket", "missing", "The repository's bucket does not exist"),
+    (frozenset(), r"unable to (connect to|get address for) '[^'=]+'", "tool", "The repository cannot be reached"),  # with =: the database
     (frozenset(), r"\[28\] No space|No space left on device|Disk quota exceeded", "full", _FULL),
     (frozenset({64}), r"unable to write '[^']*'\s*$", "full", _FULL),  # a write that came to its end has no errno
     (
@@ -64,7 +85,8 @@ def trouble(code: int | None, words: str, *, doing: str) -> BackupError:
 
 def readable(words: str) -> str:
     """A program's words as they may be shown: no control characters, not too many, and nothing of a key that a broken file quotes."""
-    kept = re.sub(r"(cipher-pass|section at line \d+).*", r"\1 ...", words)
+    kept = _S3_TALK.sub(r"\1", words)
+    kept = re.sub(r"(cipher-pass|section at line \d+).*", r"\1 ...", kept)
     kept = re.sub(r"[^\x20-\x7e\n]+", "?", kept)
     kept = " ".join(kept.split())
     return kept if len(kept) <= _WORDS_MOST else f"{kept[:_WORDS_MOST]} ..."
@@ -125,17 +147,29 @@ class Program:
 
     def kept_in(self) -> tuple[str, Path | None]:
         """Where the repository is, for people; and its folder where that is one on this machine. Raises BackupError."""
-        found = self._read()
-
-        def said(name: str, otherwise: str = "") -> str:
-            return found.get(self.stanza, f"repo1-{name}", fallback=found.get("global", f"repo1-{name}", fallback=otherwise))
-
-        path = said("path", "/var/lib/pgbackrest")
-        if said("host"):
-            return f"pgbackrest:{said('host')}:{path}", None
-        if said("type", "posix") not in {"posix", "cifs"}:
-            return f"pgbackrest:{said('type')}:{said('s3-bucket')}{path}", None
+        said = self._said()
+        if host := said("repo1-host", ""):
+            return f"pgbackrest:{host}:{said('repo1-path', '')}", None  # what is not said here is said there
+        path = said("repo1-path", "/var/lib/pgbackrest")
+        if (kind := said("repo1-type", "posix")) not in {"posix", "cifs"}:
+            return f"pgbackrest:{kind}:{said('repo1-s3-bucket', '')}{path}", None
         return f"pgbackrest:{path}", Path(path)
+
+    def weaknesses(self) -> list[str]:
+        """What is weak about how the repository is encrypted, in words. Raises BackupError."""
+        said = self._said()
+        if said("repo1-cipher-pass", ""):
+            return []
+        if said("repo1-host", ""):
+            return [
+                f"{self.config} does not hold the passphrase of the repository, so the recovery kit does not either: keep it elsewhere."
+            ]
+        return [f"The repository is not encrypted: set repo1-cipher-type and repo1-cipher-pass in {self.config} and begin a new one."]
+
+    def _said(self) -> Callable[[str, str], str]:
+        """Looks an option of the stanza up, or of all stanzas; where neither says it, gives its second argument."""
+        found = self._read()
+        return lambda name, otherwise: found.get(self.stanza, name, fallback=found.get("global", name, fallback=otherwise))
 
     def _read(self) -> ConfigParser:
         parser = ConfigParser(strict=False, interpolation=None, delimiters=("=",), comment_prefixes=("#",), default_section="\0")
@@ -151,20 +185,18 @@ class Program:
         return owner_of(self.live())
 
     def words(self, command: str, *options: str) -> tuple[str, ...]:
-        """A command line. Nothing secret stands in it."""
-        return (
-            "pgbackrest",
-            f"--config={self.config}",
-            f"--stanza={self.stanza}",
-            "--log-level-console=off",
-            "--log-level-stderr=warn",
-            command,
-            *options,
-        )
+        """A command line for this machine. Nothing secret stands in it."""
+        return self._words(("pgbackrest", f"--config={self.config}"), command, options)
+
+    def _words(self, program: Sequence[str], command: str, options: Sequence[str]) -> tuple[str, ...]:
+        return (*program, f"--stanza={self.stanza}", "--log-level-console=off", "--log-level-stderr=warn", command, *options)
 
     def attempt(self, command: str, *options: str, within_s: float = LOOK_S) -> Ran:
-        """Run a command, whatever its end."""
-        return run(self.owner(), self.words(command, *options), within_s=within_s)
+        """Run a command, whatever its end; on the repository's own host where it may run nowhere else."""
+        host = RepositoryHost.named(self._said()) if command in RUN_THERE else None
+        if host is None:
+            return run(self.owner(), self.words(command, *options), within_s=within_s)
+        return host.run(self.owner(), self._words((host.program, *host.config), command, options), within_s=within_s)
 
     def run(self, command: str, *options: str, within_s: float = LOOK_S) -> str:
         """Run a command and give what it printed. Raises BackupError by MEANINGS."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -101,6 +102,9 @@ class Plan:
             found.append(
                 "There is one target only, so recovery kit and escrow lie beside the backups. Name a second one in KEYCHEST_BACKUP_TARGETS."
             )
+        if self.postgresql and self.pgbackrest_config:
+            with suppress(BackupError):  # what cannot be read is told where it is used
+                found += self._program.weaknesses()
         return tuple(found)
 
     def beside_database(self) -> tuple[str, ...]:
