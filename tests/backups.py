@@ -104,6 +104,12 @@ class Yard:
         return sorted(path for path in (self.folder / target).rglob(f"*{ending}") if path.is_file())
 
 
+def open_alarms(yard: Yard) -> list[str]:
+    """Their kinds."""
+    with yard.sessions.reading() as session:
+        return list(session.scalars(sa.text("SELECT kind FROM alarms WHERE closed_at IS NULL")))
+
+
 def flip(path: Path, at: int) -> None:
     """Change one bit of the byte at `at`."""
     content = bytearray(path.read_bytes())

@@ -16,6 +16,13 @@ from tests.backups import Yard
 from tests.processes import eventually
 
 ROOT = Path(__file__).resolve().parents[1]
+_KILLED_THERE = """
+import importlib, os, signal, sys
+from jobs.once import main
+module, name = sys.argv[1].split(":")
+setattr(importlib.import_module(module), name, lambda *_words, **_named: os.kill(os.getpid(), signal.SIGKILL))
+sys.exit(main(sys.argv[2:]))
+"""
 _OURS = ("KEYCHEST_", "DATABASE_URL", "REDIS_URL")
 
 
@@ -24,9 +31,12 @@ def environment(yard: Yard) -> dict[str, str]:
     plan = yard.plan
     return {name: value for name, value in os.environ.items() if not name.startswith(_OURS)} | {
         "KEYCHEST_DATA": str(yard.folder),
+        "KEYCHEST_ENVIRONMENT": "production" if yard.production else "development",
         "KEYCHEST_BACKUP_TARGETS": ",".join(plan.target_urls),
         "KEYCHEST_SMTP_URL": yard.smtp_url,
         "DATABASE_URL": plan.database_url,
+        "KEYCHEST_PGBACKREST_CONFIG": plan.pgbackrest_config,
+        "KEYCHEST_PGBACKREST_STANZA": plan.pgbackrest_stanza,
         "PYTHONPATH": str(ROOT),
     }
 
@@ -48,6 +58,13 @@ def run_once(yard: Yard, *words: str) -> None:
     """The job to its end."""
     with begun(yard, *words) as process:
         assert process.wait(60) == 0
+
+
+def kill_at(yard: Yard, function: str, *words: str) -> None:
+    """The job, killed -9 where it calls `function`, "module:name", and before anything of that is done."""
+    argv = (sys.executable, "-P", "-c", _KILLED_THERE, function, *words)
+    ran = subprocess.run(argv, env=environment(yard), cwd=ROOT, check=False, capture_output=True, text=True, timeout=120)
+    assert ran.returncode == -signal.SIGKILL, f"{function} was not met: {ran.returncode}, {ran.stderr}"
 
 
 def together(yard: Yard, *words: str, times: int) -> None:

@@ -9,13 +9,16 @@ import subprocess
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 
 import psycopg
+import sqlalchemy as sa
 
 from core.backups.pgbackrest import PgBackRest
 from core.store import schema
-from core.store.db import make_engine
+from core.store.db import Sessions, make_engine
+from tests.backups import Yard
 from tests.postgres import folder_of_its_own, free_port, programs
 from tests.processes import eventually
 
@@ -92,7 +95,7 @@ class Cluster:
     def make(self, path: Path) -> Path:
         """A folder of the cluster's owner."""
         path.mkdir(parents=True)
-        _give(path)
+        give(path)
         return path
 
     def config_with(self, name: str, old: str, new: str) -> Path:
@@ -100,7 +103,7 @@ class Cluster:
         path = self.folder / name
         path.write_text(self.config.read_text().replace(old, new))
         path.chmod(0o600)
-        _give(path)
+        give(path)
         return path
 
     def segments(self) -> list[Path]:
@@ -109,7 +112,8 @@ class Cluster:
         return sorted(found, key=lambda path: path.name)
 
 
-def _give(path: Path) -> None:
+def give(path: Path) -> None:
+    """Make it the cluster's owner's."""
     if os.getuid() == 0:
         shutil.chown(path, "postgres", "postgres")
 
@@ -120,14 +124,14 @@ def _configure(cluster: Cluster) -> None:
     words = _CONFIG.format(folder=cluster.folder, passphrase=PASSPHRASE, stanza=STANZA, port=cluster.port, sockets=cluster.sockets)
     cluster.config.write_text(words)
     cluster.config.chmod(0o600)
-    _give(cluster.config)
+    give(cluster.config)
 
 
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
     """A cluster in a new folder straight below /tmp: its path stays short, and open for the server's user when other tests begin."""
     with folder_of_its_own() as folder:
-        _give(folder)
+        give(folder)
         yield from _running(folder)
 
 
@@ -166,3 +170,21 @@ def _running(folder: Path) -> Iterator[Cluster]:
 def _ready(data: Path) -> bool:
     lines = (data / "postmaster.pid").read_text().splitlines() if (data / "postmaster.pid").exists() else []
     return len(lines) > 7 and lines[7].strip() == "ready"
+
+
+@contextmanager
+def yard_at(cluster: Cluster, folder: Path | None = None) -> Iterator[Yard]:
+    """A yard beside the cluster, in a fresh folder where none is given. The database forgets what was asked of it before; all is due."""
+    if folder is None:
+        folder = cluster.folder / f"data-{datetime.now(UTC):%H%M%S%f}"
+        folder.mkdir(mode=0o700)
+    sessions = Sessions(make_engine(cluster.url()))
+    now = datetime.now(UTC)
+    with sessions.writing() as session:
+        tables = "audit_outbox, drills, backups, alarms, alarm_mails, recovery_kits, backup_holds, accounts, users"
+        session.execute(sa.text(f"TRUNCATE {tables} CASCADE"))
+        session.execute(sa.text("UPDATE chores SET lease_until = NULL, wanted_at = NULL, about = '', next_at = :now"), {"now": now})
+    try:
+        yield Yard(sessions, folder, at=now, pgbackrest_config=str(cluster.config))
+    finally:
+        sessions.engine.dispose()

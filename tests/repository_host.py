@@ -11,7 +11,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from tests import sshd
+from tests import pgbackrest, sshd
 from tests.pgbackrest import Cluster
 from tests.processes import eventually
 
@@ -67,8 +67,7 @@ def as_user() -> dict[str, str | list[int]]:
 
 def give(path: Path, mode: int) -> None:
     path.chmod(mode)
-    if os.getuid() == 0:
-        shutil.chown(path, "postgres", "postgres")
+    pgbackrest.give(path)
 
 
 @contextmanager

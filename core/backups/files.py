@@ -86,6 +86,15 @@ def make_place(into: Path) -> None:
         raise BackupError("refused", f"{into} cannot be made: {error.strerror}.") from None
 
 
+def place_of_scratch(data: Path, *, passable: bool) -> Path:
+    """Where jobs restore, as `make_scratch` tells: the folder above theirs."""
+    return _in_passing(data) if passable and os.geteuid() == 0 else data / "scratch"
+
+
+def _in_passing(data: Path) -> Path:
+    return Path(tempfile.gettempdir()) / f"keychest-scratch-{hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:16]}"
+
+
 def make_scratch(data: Path, ref: str, *, passable: bool = False) -> Path:
     """A folder of one job's own under the data folder. What a killed job left in it is cleared away.
 
@@ -93,7 +102,7 @@ def make_scratch(data: Path, ref: str, *, passable: bool = False) -> Path:
     is then a folder of the system's for temporary files, which may be passed through and not looked into.
     """
     apart = passable and os.geteuid() == 0
-    home = _apart(data) if apart else data / "scratch"
+    home = place_of_scratch(data, passable=passable)
     folder = home / ref
     if folder.exists():
         shutil.rmtree(folder)
@@ -116,14 +125,9 @@ def drop_scratch(folder: Path) -> None:
 
 def clear_scratch(data: Path, beginning: str) -> None:
     """Clear away what killed jobs left under names that begin so: plain copies of the database must not lie about."""
-    for home in (data / "scratch", _apart(data)):
+    for home in (data / "scratch", _in_passing(data)):
         for folder in home.glob(f"{beginning}*"):
             shutil.rmtree(folder, ignore_errors=True)
-
-
-def _apart(data: Path) -> Path:
-    """A place of this data folder's own among the system's temporary files."""
-    return Path(tempfile.gettempdir()) / f"keychest-scratch-{hashlib.sha256(os.fsencode(data.resolve())).hexdigest()[:16]}"
 
 
 def refused(error: OSError) -> str:

@@ -3,55 +3,24 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import shutil
-import subprocess
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 
 from core.store.backups import Backup
 from core.store.db import Sessions, make_engine
 from jobs.backup import AGAIN, back_up
 from jobs.drill import drill
 from jobs.look import look
-from tests.backups import Yard
+from tests.backups import Yard, open_alarms
+from tests.disk import assert_told_as_full, disk
 from tests.large import make_large
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(60)]
 MEGABYTES = 8
-
-
-@dataclass(frozen=True, slots=True)
-class Disk:
-    """A filesystem of its own that can be made larger."""
-
-    path: Path
-
-    def resize(self, size: int) -> None:
-        subprocess.run(("mount", "-o", f"remount,size={size}", str(self.path)), check=True)
-
-    def used(self) -> int:
-        return shutil.disk_usage(self.path).used
-
-
-@contextlib.contextmanager
-def disk(path: Path, size: int) -> Iterator[Disk]:
-    """An empty filesystem at `path`."""
-    path.mkdir(mode=0o700)
-    if os.geteuid() != 0:
-        pytest.skip("only root may mount a filesystem that is small")
-    mounted = subprocess.run(("mount", "-t", "tmpfs", "-o", f"size={size},mode=700", "tmpfs", str(path)), check=False, capture_output=True)
-    if mounted.returncode:
-        pytest.skip(f"a filesystem that is small cannot be mounted: {mounted.stderr.decode().strip()}")
-    try:
-        yield Disk(path)
-    finally:
-        subprocess.run(("umount", str(path)), check=True)
 
 
 @pytest.fixture(scope="module")
@@ -136,14 +105,3 @@ def the_next_run(yard: Yard) -> Backup:
     assert len(stored) == known + 1
     assert yard.drill(stored[0].ref).faults == []
     return stored[0]
-
-
-def assert_told_as_full(words: str) -> None:
-    """A sentence for operators, without numbers of the kernel's."""
-    assert "No space left on device" in words or "disk is full" in words
-    assert "Errno" not in words
-
-
-def open_alarms(yard: Yard) -> list[str]:
-    with yard.sessions.reading() as session:
-        return list(session.scalars(sa.text("SELECT kind FROM alarms WHERE closed_at IS NULL")))

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 
@@ -16,12 +13,12 @@ from core.actions.backups import begin_backup
 from core.backups.restore import Log, restore
 from core.backups.stored import list_stored
 from core.store.backups import Backup
-from core.store.db import Sessions, make_engine
+from core.store.db import make_engine
 from jobs.look import look
 from tests import pgbackrest
 from tests.backups import WORKER, Yard
-from tests.conftest import ROOT
-from tests.pgbackrest import Cluster, running_cluster
+from tests.once import begun
+from tests.pgbackrest import Cluster, running_cluster, yard_at
 from tests.processes import eventually
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("pgbackrest")]
@@ -37,17 +34,8 @@ def cluster() -> Iterator[Cluster]:
 
 @pytest.fixture
 def yard(cluster: Cluster) -> Iterator[Yard]:
-    """A fresh place beside the cluster, whose database forgets what the test before asked of it."""
-    folder = cluster.folder / f"data-{datetime.now(UTC):%H%M%S%f}"
-    folder.mkdir(mode=0o700)
-    sessions = Sessions(make_engine(cluster.url()))
-    with sessions.writing() as session:
-        session.execute(
-            sa.text("TRUNCATE audit_outbox, drills, backups, alarms, alarm_mails, recovery_kits, backup_holds, accounts, users CASCADE")
-        )
-        session.execute(sa.text("UPDATE chores SET lease_until = NULL, wanted_at = NULL, about = ''"))
-    yield Yard(sessions, folder, at=datetime.now(UTC), pgbackrest_config=str(cluster.config))
-    sessions.engine.dispose()
+    with yard_at(cluster) as made:
+        yield made
 
 
 def test_a_backup_is_made_by_pgbackrest_and_proven(yard: Yard) -> None:
@@ -101,7 +89,7 @@ def test_missing_wal_is_told_by_name(yard: Yard, cluster: Cluster) -> None:
         drill = yard.drill(backup.ref)
     finally:
         segments[-1].write_bytes(kept)
-        pgbackrest._give(segments[-1])
+        pgbackrest.give(segments[-1])
     assert drill.state == "failed"
     assert drill.faults[0].startswith("Missing WAL: ")
     assert segments[-1].name[:24] in drill.faults[0]
@@ -168,9 +156,9 @@ def test_without_a_configuration_it_says_what_to_set(yard: Yard) -> None:
 def test_two_at_once_are_one_and_a_killed_one_is_followed_by_a_whole_one(yard: Yard) -> None:
     yard.add_accounts(3)
     with yard.sessions.writing() as session:  # as a worker leaves it that is killed while pgBackRest copies
-        begun = begin_backup(session, WORKER, engine="postgresql", kind="due", lease=timedelta(minutes=3), now=yard.at)
-        assert begun is not None
-        ref = begun.ref
+        made = begin_backup(session, WORKER, engine="postgresql", kind="due", lease=timedelta(minutes=3), now=yard.at)
+        assert made is not None
+        ref = made.ref
     assert yard.back_up().ref == ref  # in another's hand
     assert yard.stored() == []
     yard.pass_time(timedelta(minutes=4))
@@ -191,15 +179,9 @@ def test_persisted_but_not_noted_is_noted_and_not_made_again(yard: Yard) -> None
     assert yard.drill(backup.ref).state == "passed"
 
 
-def test_a_job_killed_while_it_copies_leaves_the_next_one_free(yard: Yard, cluster: Cluster) -> None:
+def test_a_job_killed_while_it_copies_leaves_the_next_one_free(yard: Yard) -> None:
     yard.add_accounts(2)
-    environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEYCHEST_", "DATABASE_URL", "REDIS_URL"))}
-    environment |= {
-        "KEYCHEST_DATA": str(yard.folder), "KEYCHEST_ENVIRONMENT": "development", "DATABASE_URL": cluster.url(), "PYTHONPATH": str(ROOT),
-        "KEYCHEST_PGBACKREST_CONFIG": str(cluster.config), "KEYCHEST_PGBACKREST_STANZA": pgbackrest.STANZA,
-        "KEYCHEST_BACKUP_TARGETS": ",".join(yard.plan.target_urls),
-    }  # fmt: skip
-    with subprocess.Popen((sys.executable, "-P", "-m", "jobs.once", "back_up", "now"), env=environment, cwd=ROOT) as job:
+    with begun(yard, "back_up", "now") as job:
         eventually(lambda: any(backup.state == "running" for backup in _all(yard)), within_s=30)
         job.kill()
     yard.at = datetime.now(UTC) + timedelta(minutes=4)

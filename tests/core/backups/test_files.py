@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from core.backups.files import leave_room, open_sparing
-from tests.e2e.test_backup_room import disk
+from tests.disk import disk
 
 MB = 1 << 20
 
