@@ -28,6 +28,8 @@ _UNREADABLE_STANZA: Final = 99
 _S3_TALK: Final = re.compile(r"(?s)\*{3} Path/Query \*{3}:.*?(<Code>[A-Za-z0-9.]{1,64}</Code>|\Z).*?(</Error>|\Z)")
 """What was asked of S3 and what it answered, up to its code: some stores quote what was signed."""
 _FULL: Final = "There is no room left. What was written of it has no use"
+_NO_WRITE_S: Final = r"(?:2|11|17|20|25)"
+"""Errors that no write(2) of a file gives: one that came to its end in the middle has none, and shows what was left from before."""
 _DAMAGED: Final = "The repository is damaged"
 
 MEANINGS: Final[tuple[tuple[frozenset[int], str, Trouble, str], ...]] = (
@@ -51,7 +53,7 @@ MEANINGS: Final[tuple[tuple[frozenset[int], str, Trouble, str], ...]] = (
     (frozenset(), r"<Code>NoSuchBucket", "missing", "The repository's bucket does not exist"),
     (frozenset(), r"unable to (connect to|get address for) '[^'=]+'", "tool", "The repository cannot be reached"),  # with =: the database
     (frozenset(), r"\[28\] No space|No space left on device|Disk quota exceeded", "full", _FULL),
-    (frozenset({64}), r"unable to write '[^']*'\s*$", "full", _FULL),  # a write that came to its end has no errno
+    (frozenset({64}), rf"unable to write '[^']*'(\s*$|: \[{_NO_WRITE_S}\])", "full", _FULL),
     (
         frozenset(),
         r"(?s)unable to load info file.*(Format|Crypto)Error",
