@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import ipaddress
 import json
 from datetime import UTC, datetime
 from typing import Any, Final
@@ -12,7 +11,9 @@ import click
 
 from cli import place
 from cli.words import MISCONFIGURED, Sorry
-from core.net.names import Listed, NameRefused, read_name
+from core.net.lists import DIRECT, read_address, read_target
+from core.net.names import NameRefused
+from core.net.upgrades import PROTOCOLS
 from core.scanner.certificate import Certificate
 from core.scanner.facts import Finding, Observation, Scan, Status, Target
 from core.scanner.path import Roots, RootsUnreadable
@@ -38,12 +39,17 @@ class _Scan(click.Command):
     name="scan", cls=_Scan, epilog="Exit code: 0 nothing is wrong, 1 something is, 2 no address gave a certificate, 64 wrong words."
 )
 @click.argument("name", metavar="NAME[:PORT]")
+@click.option(
+    "--starttls",
+    type=click.Choice([*PROTOCOLS, DIRECT]),
+    help=f"The protocol that upgrades to TLS. By default what the port is known for; {DIRECT}: TLS at once.",
+)
 @click.option("--address", default="", metavar="IP", help="Dial this address only, and do not ask the DNS.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @click.pass_context
-def scan_command(ctx: click.Context, name: str, address: str, *, as_json: bool) -> None:
+def scan_command(ctx: click.Context, name: str, starttls: str | None, address: str, *, as_json: bool) -> None:
     """Look once at what a host serves, without a database."""
-    target = _target(_listed(name), address)
+    target = _target(name, starttls or "", address)
     settings = place.settings()
     try:
         roots = Roots.load(settings.extra_roots)
@@ -65,21 +71,15 @@ def _now() -> datetime:
     return datetime.now(UTC)
 
 
-def _listed(name: str) -> Listed:
+def _target(name: str, starttls: str, address: str) -> Target:
     try:
-        return read_name(name)
+        literal = read_address(address) if address else ""
+    except NameRefused as refused:
+        raise click.UsageError(f"--address: {refused}") from None
+    try:
+        return Target(*read_target(name, starttls=starttls, address=literal).key)
     except NameRefused as refused:
         raise click.UsageError(f"{refused} {_NAME_HELP}") from None
-
-
-def _target(listed: Listed, address: str) -> Target:
-    if not address:
-        return Target(listed.name, listed.port)
-    try:
-        literal = ipaddress.ip_address(address.removeprefix("[").removesuffix("]"))
-    except ValueError:
-        raise click.UsageError("--address takes one IPv4 or IPv6 address, such as 192.0.2.1 or 2001:db8::1.") from None
-    return Target(listed.name, listed.port, address=str(literal))
 
 
 def exit_code(verdict: Verdict) -> int:

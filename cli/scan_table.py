@@ -11,8 +11,9 @@ from rich.table import Table
 from rich.text import Text
 
 from core.net.text import u_label, visible
+from core.net.upgrades import WORDS
 from core.scanner.certificate import Certificate
-from core.scanner.facts import FailureKind, Finding, Status
+from core.scanner.facts import FailureKind, Finding, Status, Target
 from core.scanner.verdict import JudgedObservation, Verdict
 
 _SHAPES: Final = {Status.ERROR: ("✗ error", "bold red"), Status.WARN: ("▲ warn", "yellow"), Status.NOTICE: ("● notice", "blue")}
@@ -28,7 +29,7 @@ def print_table(verdict: Verdict, now: datetime) -> None:
     """One panel an address, then one line that says how the name stands, and one where not every address was looked at."""
     console = Console(highlight=False)
     target = verdict.scan.target
-    console.print(_heading(target.name, target.port, verdict.scan.cname_chain))
+    console.print(_heading(target, verdict.scan.cname_chain))
     for judged in verdict.addresses:
         console.print(_panel(judged, now))
     console.print(_summary(verdict))
@@ -36,11 +37,13 @@ def print_table(verdict: Verdict, now: datetime) -> None:
         console.print(Text(_PARTIAL, "yellow"))
 
 
-def _heading(name: str, port: int, cnames: tuple[str, ...]) -> Text:
-    people = u_label(name)
-    heading = _shown(f"{people}:{port}", "bold")
-    if people != name:
-        heading.append(f"  ({name})", "dim")
+def _heading(target: Target, cnames: tuple[str, ...]) -> Text:
+    people = u_label(target.name)
+    heading = _shown(f"{people}:{target.port}", "bold")
+    if target.starttls:
+        heading.append(f"  {WORDS[target.starttls]} with STARTTLS")
+    if people != target.name:
+        heading.append(f"  ({target.name})", "dim")
     for cname in cnames:
         heading.append("  → ").append(_shown(cname))
     return heading

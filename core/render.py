@@ -17,6 +17,7 @@ from markupsafe import Markup, escape
 
 from core.net.names import mixed_script, u_label
 from core.net.text import visible
+from core.net.upgrades import WORDS
 
 _ROOT: Final = Path(__file__).resolve().parents[1]
 TEMPLATES: Final = _ROOT / "templates"
@@ -48,6 +49,7 @@ def environment() -> jinja2.Environment:
         "number": number,
         "plural": plural,
         "u_label": u_label,
+        "upgrade": WORDS.__getitem__,
         "visible": visible_markup,
     }
     env.globals |= {"asset": asset, "display_name": display_name, "STATE_WORDS": STATE_WORDS}

@@ -80,7 +80,7 @@ def _message(context: Context, together: Sequence[ToTell]) -> Message | None:
         account = account_names(session, [first.account_id]).get(first.account_id, "")
         topics = [
             Topic(
-                kind=told.kind, name=told.name, port=told.port, message=told.message, fix=told.fix,
+                kind=told.kind, name=told.name, port=told.port, how=told.how, message=told.message, fix=told.fix,
                 url=f"{context.public_url}/endpoints/{told.watch_ref}",
                 at=served_at(session, told.account_id, told.certificate) if told.certificate and told.kind in {"expiring", "ended"} else (),
             )

@@ -8,7 +8,8 @@ from dataclasses import dataclass
 from typing import Final
 
 from core.actions.domains import Added
-from core.net.names import Line, Listed
+from core.net.lists import Line
+from core.net.names import Listed
 from core.render import plural
 
 MOST_BAD: Final = 200
@@ -30,6 +31,7 @@ class Item:
     sentence: str
     name: str = ""
     port: int = 443
+    how: str = ""
     text: str = ""
     ref: str = ""
 
@@ -71,7 +73,7 @@ def results(lines: Sequence[Line], added: Sequence[Added]) -> Results:
         elif line.first_seen_at_line is None:
             item = became[line.listed]
             if item.outcome == "refused":
-                bad.append(Item("bad", f"Was line {line.number}", item.message, line.listed.name, line.listed.port))
+                bad.append(Item("bad", f"Was line {line.number}", item.message, line.listed.name, line.listed.port, line.listed.how))
                 bad_lines.append(line.text)
             else:
                 good.append(_good(item, times[line.listed]))
@@ -86,7 +88,7 @@ def _good(item: Added, times: int) -> Item:
     sentence = _SENTENCES[item.outcome]
     if times > 1:
         sentence += f" It was given {times:,} times, and is watched once."
-    return Item(state, word, sentence, item.listed.name, item.listed.port, ref=item.ref)
+    return Item(state, word, sentence, item.listed.name, item.listed.port, item.listed.how, ref=item.ref)
 
 
 def _summary(counts: Counter[str], twice: int, bad: int) -> str:

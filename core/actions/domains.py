@@ -15,12 +15,13 @@ from core.actions.budget import over_budget
 from core.actions.incidents import close_incidents
 from core.actions.policy import Actor, Permission, require
 from core.actions.settle_notices import cancel_notices
+from core.actions.watches import soonest
 from core.net.names import Listed
 from core.perspective import LOCAL
 from core.store.accounts import Account
 from core.store.base import new_ref
 from core.store.endpoints import Domain, ensure_endpoints, lock_schedules
-from core.store.watches import NO_END, STATES, Watch, binned_by_target, live_by_target, move_tallies, own_watches
+from core.store.watches import NO_END, STATES, Key, Watch, binned_by_target, live_by_target, move_tallies, own_watches
 
 _CHUNK = 500
 
@@ -43,7 +44,7 @@ def add_domains(session: Session, actor: Actor, *, listed: Sequence[Listed], pri
     account_id = require(actor, Permission.ADD_DOMAINS)
     _lock(session, account_id)
     scope = actor.account_ref if private_ranges else ""
-    wanted = sorted(set(listed), key=lambda each: (each.name, each.port))  # one order for everybody: nobody waits for each other
+    wanted = sorted(set(listed), key=lambda each: each.key)  # one order for everybody: nobody waits for each other
     refused = over_budget(session, account_id, wanted, now)
     wanted = [each for each in wanted if each not in refused]
     endpoints: dict[Listed, int] = {}
@@ -89,14 +90,13 @@ def restore_watches(session: Session, actor: Actor, *, refs: Sequence[str], now:
     account_id = require(actor, Permission.RESTORE_DOMAINS)
     _lock(session, account_id)
     watches = own_watches(session, account_id, refs, binned=True)
-    taken = live_by_target(session, account_id, {(watch.name, watch.port) for watch in watches})
-    refused = over_budget(
-        session, account_id, sorted({Listed(watch.name, watch.port) for watch in watches}, key=lambda each: each.name), now
-    )
-    back: dict[tuple[str, int], Watch] = {}
+    taken = live_by_target(session, account_id, {watch.key for watch in watches})
+    listed = {watch.key: Listed(*watch.key) for watch in watches}
+    refused = over_budget(session, account_id, [listed[key] for key in sorted(listed)], now)
+    back: dict[Key, Watch] = {}
     for watch in sorted(watches, key=lambda watch: -watch.id):
-        if (watch.name, watch.port) not in taken and Listed(watch.name, watch.port) not in refused:
-            back.setdefault((watch.name, watch.port), watch)
+        if watch.key not in taken and listed[watch.key] not in refused:
+            back.setdefault(watch.key, watch)
     _bring_back(session, account_id, list(back.values()), now)
     if back:
         append(session, Event("domains.restored.v1", now, actor.name, actor.account_ref, {"restored": len(back)}))
@@ -109,19 +109,19 @@ def _batches(listed: Sequence[Listed]) -> Iterator[tuple[Listed, ...]]:
 
 
 def _add_chunk(session: Session, actor: Actor, account_id: int, endpoints: dict[Listed, int], now: datetime) -> dict[Listed, Added]:
-    targets = {(each.name, each.port) for each in endpoints}
+    targets = {each.key for each in endpoints}
     live = live_by_target(session, account_id, targets)
     binned = binned_by_target(session, account_id, targets - set(live))
     for listed, endpoint_id in endpoints.items():
-        watch = binned.get((listed.name, listed.port))
+        watch = binned.get(listed.key)
         if watch is not None and watch.endpoint_id != endpoint_id:  # private ranges were opened or closed meanwhile
             watch.endpoint_id, watch.since_at = endpoint_id, now
     _bring_back(session, account_id, list(binned.values()), now)
-    fresh = {each: e for each, e in endpoints.items() if (each.name, each.port) not in live.keys() | binned.keys()}
+    fresh = {each: e for each, e in endpoints.items() if each.key not in live.keys() | binned.keys()}
     new = _watch(session, actor, account_id, fresh, now)
     became: dict[Listed, Added] = {}
     for listed, endpoint_id in endpoints.items():
-        target = (listed.name, listed.port)
+        target = listed.key
         if target in binned:
             became[listed] = Added(listed, "restored", binned[target].ref)
         elif target in live:
@@ -132,8 +132,8 @@ def _add_chunk(session: Session, actor: Actor, account_id: int, endpoints: dict[
 
 
 def _endpoints(session: Session, wanted: Sequence[Listed], scope: str, now: datetime) -> dict[Listed, int]:
-    ids = ensure_endpoints(session, {(listed.name, listed.port) for listed in wanted}, scope=scope, perspective=LOCAL, now=now)
-    return {listed: ids[listed.name, listed.port] for listed in wanted}
+    ids = ensure_endpoints(session, {listed.key for listed in wanted}, scope=scope, perspective=LOCAL, now=now)
+    return {listed: ids[listed.key] for listed in wanted}
 
 
 def _watch(session: Session, actor: Actor, account_id: int, fresh: dict[Listed, int], now: datetime) -> dict[int, Watch]:
@@ -148,6 +148,8 @@ def _watch(session: Session, actor: Actor, account_id: int, fresh: dict[Listed, 
             endpoint_id=endpoint_id,
             name=listed.name,
             port=listed.port,
+            starttls=listed.starttls,
+            address=listed.address,
             ends_at=NO_END,
             since_at=now,
             created_by=actor.user_id,
@@ -198,7 +200,7 @@ def _ask_for_scans(session: Session, endpoint_ids: Sequence[int], now: datetime)
     for rows in lock_schedules(session, endpoint_ids).values():
         for schedule in rows:
             schedule.watchers += 1
-            schedule.next_scan_at, schedule.requested_at, schedule.urgent = now, now, True
+            schedule.next_scan_at, schedule.requested_at, schedule.urgent = soonest(schedule, now), now, True
     session.flush()
 
 

@@ -39,6 +39,7 @@ class ToTell:
     watch_ref: str
     name: str
     port: int
+    how: str
     kind: str
     certificate: str
     message: str
@@ -77,6 +78,7 @@ def claim_notices(session: Session, *, most: int, now: datetime) -> list[ToTell]
                 watch.ref,
                 watch.name,
                 watch.port,
+                watch.how,
                 notice.kind,
                 notice.certificate,
                 notice.message,

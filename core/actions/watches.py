@@ -14,7 +14,7 @@ from core.actions.policy import Actor, Permission, require
 from core.perspective import LOCAL
 from core.store.accounts import account_refs
 from core.store.endpoints import Endpoint, Schedule, ensure_endpoints, lock_schedules
-from core.store.watches import Watch, own_watches
+from core.store.watches import Key, Watch, own_watches
 
 SCAN_NOW_EVERY = timedelta(seconds=30)
 """How soon one endpoint may be asked for again, by whomever: a host is not ours to hammer."""
@@ -52,6 +52,12 @@ def _ask(schedule: Schedule, now: datetime) -> ScanNow:
     return ScanNow("asked", "A scan was asked for.")
 
 
+def soonest(schedule: Schedule, now: datetime) -> datetime:
+    """When an endpoint may be scanned for somebody who takes it on: at once, or as soon as it may be asked for again."""
+    last = schedule.last_scanned_at
+    return now if last is None or last > now else max(now, last + SCAN_NOW_EVERY)
+
+
 def rescope_watches(session: Session, *, account_ids: Sequence[int], now: datetime) -> int:
     """Give these accounts endpoints of their own for what they watch, since the operator opened private ranges to them.
 
@@ -68,9 +74,9 @@ def rescope_watches(session: Session, *, account_ids: Sequence[int], now: dateti
         .order_by(Watch.id)
         .limit(MOVED_AT_ONCE)
     ).all()
-    targets: dict[int, dict[tuple[str, int], Watch]] = {}
+    targets: dict[int, dict[Key, Watch]] = {}
     for watch, endpoint in rows:
-        targets.setdefault(watch.account_id, {})[endpoint.name, endpoint.port] = watch
+        targets.setdefault(watch.account_id, {})[endpoint.name, endpoint.port, endpoint.starttls, endpoint.address] = watch
     moves: list[tuple[Watch, int]] = []
     for account_id, wanted in sorted(targets.items()):
         owned = ensure_endpoints(session, set(wanted), scope=refs[account_id], perspective=LOCAL, now=now)

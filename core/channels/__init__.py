@@ -13,11 +13,15 @@ Hand = Callable[[], bool]
 
 @dataclass(frozen=True, slots=True)
 class Topic:
-    """One thing to tell: `kind` is expiring, ended, bad or well; `at` are the names that it concerns, like "www.example.org:8443"."""
+    """One thing to tell: `kind` is expiring, ended, bad or well; `at` are the names that it concerns, like "www.example.org:8443".
+
+    `how`: how the name is reached where that is not plainly TLS at all its addresses, like "smtp at 192.0.2.1".
+    """
 
     kind: str
     name: str
     port: int
+    how: str
     message: str
     fix: str
     url: str

@@ -75,7 +75,7 @@ def compose(message: Message) -> tuple[str, str]:
 
 
 def _plain(topic: Topic) -> dict[str, str | list[str]]:
-    shown = f"{u_label(topic.name)}{'' if topic.port == 443 else f':{topic.port}'}"  # noqa: PLR2004 - https
+    shown = f"{u_label(topic.name)}{'' if topic.port == 443 else f':{topic.port}'}{topic.how and f' ({topic.how})'}"  # noqa: PLR2004 - https
     return {
         "kind": topic.kind,
         "name": _spelled(shown),

@@ -15,17 +15,20 @@ import idna
 
 from core.net.text import invisible, mixed_script, named, u_label, visible
 
-__all__ = ["Line", "ListRefused", "Listed", "NameRefused", "mixed_script", "read_list", "read_name", "u_label", "visible"]
+__all__ = ["Listed", "NameRefused", "mixed_script", "read_name", "u_label", "visible"]
 
 DEFAULT_PORT: Final = 443
 MOST_LINE_CHARACTERS: Final = 2_048
 MOST_NAME_CHARACTERS: Final = 253  # RFC 1035 section 2.3.4, without the trailing dot
 MOST_LABEL_CHARACTERS: Final = 63
-MOST_LIST_BYTES: Final = 2 * 1024 * 1024
 HIGHEST_PORT: Final = 65_535
 
 _SCHEME: Final = re.compile(r"([A-Za-z][A-Za-z0-9+.\-]*)://")
-_SCHEME_PORTS: Final = {"https": 443, "http": 443, "wss": 443, "imaps": 993, "pop3s": 995, "smtps": 465, "ldaps": 636, "ftps": 990}
+_SCHEME_PORTS: Final = {
+    "https": 443, "http": 443, "wss": 443, "imaps": 993, "pop3s": 995, "smtps": 465, "ldaps": 636, "ftps": 990,
+    "smtp": 25, "imap": 143, "pop3": 110, "ldap": 389, "postgres": 5432, "postgresql": 5432, "mysql": 3306, "xmpp": 5222, "ftp": 21,
+    "sieve": 4190, "nntp": 119,
+}  # fmt: skip
 _LDH: Final = re.compile(r"[a-z0-9]([a-z0-9\-]*[a-z0-9])?")  # RFC 1123 section 2.1
 _NUMBER: Final = re.compile(r"[0-9]+|0x[0-9a-f]*")  # as URL parsers and inet_aton read a last label
 _IP: Final = "This is an IP address, or would be read as one. Names are watched here: write the name that it serves."
@@ -42,54 +45,28 @@ class NameRefused(ValueError):  # noqa: N818 - reads as what happened
     """A line that is no name to watch. The message is one plain sentence that says why, and repeats nothing hostile."""
 
 
-class ListRefused(ValueError):  # noqa: N818 - likewise
-    """A list that is too large to be read at all. The message says how large it may be."""
-
-
 @dataclass(frozen=True, slots=True)
 class Listed:
-    """A name and port to dial: the name is an A-label in lower case without a trailing dot."""
+    """What to dial: the name is an A-label in lower case without a trailing dot.
+
+    `starttls`: the protocol that upgrades to TLS there, "" where TLS comes at once; `address`: the one to dial, "" for all that the DNS
+    gives.
+    """
 
     name: str
     port: int
+    starttls: str = ""
+    address: str = ""
 
+    @property
+    def key(self) -> tuple[str, int, str, str]:
+        """As rows are found by it."""
+        return self.name, self.port, self.starttls, self.address
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """One line of a pasted list, comment cut off: what it names, or why it was refused. Lines count from 1.
-
-    `first_seen_at_line` is set where the same name and port stood on an earlier line.
-    """
-
-    number: int
-    text: str
-    listed: Listed | None = None
-    refusal: str | None = None
-    first_seen_at_line: int | None = None
-
-
-def read_list(text: str, most: int = 10_000) -> tuple[Line, ...]:
-    """Every line that holds something other than a `#` comment. Raises ListRefused before anything is parsed."""
-    if len(text) > MOST_LIST_BYTES or len(text.encode("utf-8", "surrogatepass")) > MOST_LIST_BYTES:
-        raise ListRefused("This list is larger than 2 MB. Nothing was read; paste it in parts.")
-    unix = text.replace("\r\n", "\n").replace("\r", "\n")
-    count = unix.count("\n") + (not unix.endswith("\n"))
-    if count > most:
-        raise ListRefused(f"This list has {count:,} lines, and {most:,} can be read at once. Nothing was read; paste it in parts.")
-    lines: list[Line] = []
-    seen: dict[Listed, int] = {}
-    for number, whole in enumerate(unix.split("\n"), 1):
-        line = whole.partition("#")[0].strip(" \t")
-        if not line:
-            continue
-        try:
-            listed = read_name(line)
-        except NameRefused as refused:
-            lines.append(Line(number, line, refusal=str(refused)))
-            continue
-        first = seen.setdefault(listed, number)
-        lines.append(Line(number, line, listed, first_seen_at_line=first if first != number else None))
-    return tuple(lines)
+    @property
+    def how(self) -> str:
+        """How it is reached where that is not plainly TLS at all its addresses: "smtp", "at 192.0.2.1", "smtp at 192.0.2.1"."""
+        return " ".join(part for part in (self.starttls, f"at {self.address}" if self.address else "") if part)
 
 
 def read_name(text: str, default_port: int = DEFAULT_PORT) -> Listed:

@@ -43,6 +43,7 @@ class FailureKind(enum.StrEnum):
     REFUSED = "refused"  # TCP RST to our SYN, or no route
     RESET = "reset"  # the connection ended before the handshake did
     NOT_TLS = "not_tls"  # the answer is another protocol
+    NO_UPGRADE = "no_upgrade"  # the server speaks the protocol, and neither offers nor takes STARTTLS
     ALERT = "alert"  # the server ended the handshake with a TLS alert
     CERTIFICATE_TOO_LARGE = "certificate_too_large"  # over the budget of bytes or chain length
     PROTOCOL_ERROR = "protocol_error"  # TLS, but broken

@@ -21,6 +21,9 @@ from core.scanner.refused_handshake import alert_failure, engine_failure, failed
 _CIPHERS: Final = b"ALL:!aNULL:!eNULL:@SECLEVEL=0"
 _READ_BYTES: Final = 16_384
 NO_APPLICATION_PROTOCOL: Final = "no application protocol"
+MOST_DH_BYTES: Final = 512
+"""The longest prime that we compute with. OpenSSL takes 10,000 bits and is busy for a second, while all other scans wait."""
+_HANDSHAKE_RECORD, _KEY_EXCHANGE = 22, 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +33,7 @@ class Budget:
     total_s: float = 20.0
     dns_s: float = 5.0
     connect_s: float = 5.0
+    upgrade_s: float = 10.0
     handshake_s: float = 10.0
     read_bytes: int = 256 * 1024
     chain_length: int = 20
@@ -89,6 +93,7 @@ def _keep_staple(connection: SSL.Connection, staple: bytes, _data: object) -> bo
 
 async def _drive(connection: SSL.Connection, stream: Stream, budget: Budget) -> Failure | None:
     """Carry bytes between engine and stream until the handshake ends (None) or cannot."""
+    heard = _Overheard()
     while True:
         try:
             connection.do_handshake()
@@ -105,12 +110,57 @@ async def _drive(connection: SSL.Connection, stream: Stream, budget: Budget) -> 
         part = await stream.read(_READ_BYTES)
         if not part:
             return failed(FailureKind.RESET, "The server closed the connection before the handshake ended.")
-        if first and (failure := not_tls(part)):
+        failure = (not_tls(part) if first else None) or _too_much(stream.received_bytes, heard.dh_bytes(part), budget)
+        if failure:
             return failure
-        if stream.received_bytes > budget.read_bytes:
-            sentence = f"The server sent more than {budget.read_bytes // 1024} KB before the handshake ended, which is more than we read."
-            return failed(FailureKind.CERTIFICATE_TOO_LARGE, sentence)
         connection.bio_write(part)
+
+
+def _too_much(received_bytes: int, dh_bytes: int, budget: Budget) -> Failure | None:
+    """A failure when a server sends, or wants to have computed, more than one server may."""
+    if received_bytes > budget.read_bytes:
+        sentence = f"The server sent more than {budget.read_bytes // 1024} KB before the handshake ended, which is more than we read."
+        return failed(FailureKind.CERTIFICATE_TOO_LARGE, sentence)
+    if dh_bytes > MOST_DH_BYTES:
+        sentence = f"The server wants a Diffie-Hellman exchange of more than {8 * MOST_DH_BYTES:,} bits, which is more than we compute."
+        return failed(FailureKind.PROTOCOL_ERROR, sentence)
+    return None
+
+
+class _Overheard:
+    """What a server of TLS 1.2 and below says in the clear, looked at before OpenSSL computes with it (RFC 5246 sections 6.2, 7.4.3)."""
+
+    def __init__(self) -> None:
+        self._records = bytearray()
+        self._messages = bytearray()
+        self._over = False
+
+    def dh_bytes(self, part: bytes) -> int:
+        """How long the prime of the key exchange is that comes with this part; 0 for every part without one."""
+        if self._over:
+            return 0
+        self._records += part
+        while len(self._records) >= (end := 5 + int.from_bytes(self._records[3:5], "big")):
+            if self._records[0] == _HANDSHAKE_RECORD:
+                self._messages += self._records[5:end]
+            del self._records[:end]
+        while len(self._messages) >= (end := 4 + int.from_bytes(self._messages[1:4], "big")):
+            if self._messages[0] == _KEY_EXCHANGE:
+                self._over = True
+                return _prime_bytes(bytes(self._messages[4:end]))
+            del self._messages[:end]
+        return 0
+
+
+def _prime_bytes(exchange: bytes) -> int:
+    """The length of the prime, 0 where this is no Diffie-Hellman: three vectors (prime, generator, share) must fit into it.
+
+    One over a curve begins with 3 and the curve's number, which as a length is 768 and longer than the whole.
+    """
+    at = 0
+    for _ in range(3):
+        at += 2 + int.from_bytes(exchange[at : at + 2], "big")
+    return int.from_bytes(exchange[:2], "big") if at <= len(exchange) else 0
 
 
 async def _flush(connection: SSL.Connection, stream: Stream) -> None:

@@ -27,7 +27,7 @@ _ALERT_WORDS: Final = {
     "internal error": "Something is broken on the server.",
 }
 _TOO_LARGE: Final = "excessive message size"
-_TOO_LARGE_WORDS: Final = "The server's certificates are larger than 100 KB, and TLS libraries do not read that much."
+_TOO_LARGE_WORDS: Final = "The server sent a larger message (most often its certificates) than TLS libraries read, which is 100 KB."
 
 
 def failed(kind: FailureKind, message: str) -> Failure:

@@ -19,6 +19,7 @@ from core.net.resolve import Resolution, open_resolver, resolve
 from core.perspective import LOCAL
 from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target
 from core.scanner.handshake import NO_APPLICATION_PROTOCOL, Budget, Served, shake_hands
+from core.scanner.starttls import PROTOCOLS, upgrade
 
 MOST_PROBES_AT_ONCE: Final = 4
 _ALPN: Final = (b"h2", b"http/1.1")
@@ -98,7 +99,7 @@ async def _scan_or_say_why(target: Target, outlook: Outlook, allow: Sequence[Net
 
 
 async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now: Now, ask: Resolve) -> Scan:
-    if target.starttls:
+    if target.starttls and target.starttls not in PROTOCOLS:
         raise ValueError(f"{target.starttls!r} is not an upgrade protocol we speak")
     scanned_at, deadline = now(), asyncio.get_running_loop().time() + outlook.budget.total_s
     found = Resolution(addresses=(target.address,)) if target.address else await ask(target.name)
@@ -143,7 +144,7 @@ def _refused(found: Resolution, allow: Sequence[Network], perspective: str) -> t
 
 async def _probe(address: str, target: Target, outlook: Outlook, allow: Sequence[Network], deadline: float) -> Observation:
     """One dial of one address; a second one, offering no protocol names, where a server sends us away for the first's."""
-    served = await _dial(address, target, outlook.budget, allow, deadline=deadline, alpn=_ALPN)
+    served = await _dial(address, target, outlook.budget, allow, deadline=deadline, alpn=() if target.starttls else _ALPN)
     if isinstance(served, Failure) and served.kind is FailureKind.ALERT and NO_APPLICATION_PROTOCOL in served.message:
         served = await _dial(address, target, outlook.budget, allow, deadline=deadline, alpn=())
     if isinstance(served, Failure):
@@ -165,4 +166,19 @@ async def _dial(
         stage = Stage.GUARD if opened.kind is dial.Undialled.REFUSED_ADDRESS else Stage.CONNECT
         return Failure(FailureKind(opened.kind.value), stage, opened.message)
     with opened as stream:
+        if target.starttls and (failure := await _upgrade(stream, target, max(0.0, min(budget.upgrade_s, deadline - clock())))):
+            return failure
         return await shake_hands(stream, target.name, budget, timeout_s=max(0.0, min(budget.handshake_s, deadline - clock())), alpn=alpn)
+
+
+async def _upgrade(stream: dial.Stream, target: Target, timeout_s: float) -> Failure | None:
+    """Bring the connection to where TLS begins, or say why not."""
+    try:
+        async with asyncio.timeout(timeout_s):
+            return await upgrade(stream, target.starttls, target.name)
+    except TimeoutError:
+        began = "It answered, but slowly." if stream.received_bytes else "It accepted the connection and said nothing."
+        words = f"The server was not ready for TLS within {timeout_s:.0f} seconds. {began}"
+        return Failure(FailureKind.TIMEOUT, Stage.STARTTLS, words)
+    except OSError:
+        return Failure(FailureKind.RESET, Stage.STARTTLS, "The server broke off the connection before TLS began.")

@@ -106,17 +106,20 @@ class ScanTally(Base):
 
 
 def ensure_endpoints(
-    session: Session, wanted: set[tuple[str, int]], *, scope: str, perspective: str, now: datetime
-) -> dict[tuple[str, int], int]:
-    """The endpoint of each (name, port), with its schedule; made where there is none, also by somebody else at the same time."""
-    target = {"starttls": "", "address": "", "scope": scope}
-    insert_missing(session, Endpoint, [target | {"name": name, "port": port, "created_at": now} for name, port in sorted(wanted)])
-    found = session.execute(
-        sa.select(Endpoint.name, Endpoint.port, Endpoint.id).where(
-            Endpoint.name.in_({name for name, _ in wanted}), Endpoint.scope == scope, Endpoint.starttls == "", Endpoint.address == ""
-        )
-    )
-    ids = {(name, port): endpoint_id for name, port, endpoint_id in found if (name, port) in wanted}
+    session: Session, wanted: set[tuple[str, int, str, str]], *, scope: str, perspective: str, now: datetime
+) -> dict[tuple[str, int, str, str], int]:
+    """The endpoint of each (name, port, upgrade protocol, fixed address), with its schedule.
+
+    Made where there is none, also by somebody else at the same time.
+    """
+    made = {"scope": scope, "created_at": now}
+    rows = [
+        made | {"name": name, "port": port, "starttls": starttls, "address": address} for name, port, starttls, address in sorted(wanted)
+    ]
+    insert_missing(session, Endpoint, rows)
+    columns = (Endpoint.name, Endpoint.port, Endpoint.starttls, Endpoint.address, Endpoint.id)
+    found = session.execute(sa.select(*columns).where(Endpoint.name.in_({name for name, *_ in wanted}), Endpoint.scope == scope))
+    ids = {key: endpoint_id for name, port, starttls, address, endpoint_id in found if (key := (name, port, starttls, address)) in wanted}
     new = {"perspective": perspective, "next_scan_at": now, "urgent": False, "claim": 0, "watchers": 0, "failures": 0, "scans": 0}
     insert_missing(session, Schedule, [new | {"endpoint_id": endpoint_id} for endpoint_id in sorted(ids.values())])
     return ids

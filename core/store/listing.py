@@ -37,6 +37,7 @@ class Row:
     ref: str
     name: str
     port: int
+    how: str
     state: str
     sentence: str
     ends_at: datetime | None
@@ -74,6 +75,7 @@ class Binned:
     ref: str
     name: str
     port: int
+    how: str
     removed_at: datetime
     by: str
     until: datetime
@@ -134,13 +136,13 @@ def binned(session: Session, account_id: int, now: datetime, after: str = "", si
         own = sa.select(Watch.id).where(Watch.account_id == account_id, Watch.ref == ref).scalar_subquery()
         where.append(sa.tuple_(Watch.deleted_at, Watch.id) < sa.tuple_(sa.literal(at, Utc()), own))
     found = session.execute(
-        sa.select(Watch.ref, Watch.name, Watch.port, Watch.deleted_at, User.email)
+        sa.select(Watch.ref, Watch.name, Watch.port, Watch.how, Watch.deleted_at, User.email)
         .outerjoin(User, sa.and_(User.id == Watch.deleted_by, User.deleted_at.is_(None)))
         .where(*where)
         .order_by(Watch.deleted_at.desc(), Watch.id.desc())
         .limit(size + 1)
     )
-    rows = [Binned(ref, name, port, at, email or "", at + KEPT_FOR) for ref, name, port, at, email in found if at is not None]
+    rows = [Binned(ref, name, port, how, at, email or "", at + KEPT_FOR) for ref, name, port, how, at, email in found if at is not None]
     more = len(rows) > size
     return Bin(tuple(rows[:size]), f"{_micros(rows[size - 1].removed_at)}~{rows[size - 1].ref}" if more else "")
 
@@ -153,6 +155,7 @@ def _rows() -> sa.Select[Any]:
         Watch.ref,
         Watch.name,
         Watch.port,
+        Watch.how,
         Watch.state,
         Watch.sentence,
         Watch.ends_at,
@@ -162,8 +165,8 @@ def _rows() -> sa.Select[Any]:
 
 
 def _row(found: Any) -> Row:
-    ref, name, port, state, sentence, ends_at, checking, checked_at = found
-    return Row(ref, name, port, state, sentence, ends_at if ends_at < NO_END else None, bool(checking) or state == "live", checked_at)
+    ref, name, port, how, state, sentence, ends_at, checking, checked_at = found
+    return Row(ref, name, port, how, state, sentence, ends_at if ends_at < NO_END else None, bool(checking) or state == "live", checked_at)
 
 
 def _columns(sort: str) -> tuple[Any, ...]:

@@ -24,6 +24,7 @@ class Line:
     ref: str
     name: str
     port: int
+    how: str
     state: str
     sentence: str
     ends_at: datetime
@@ -36,6 +37,7 @@ class OpenIncident:
     ref: str
     name: str
     port: int
+    how: str
     severity: str
     message: str
     opened_at: datetime
@@ -54,7 +56,7 @@ class Looked:
 
 def first_of_each_state(session: Session, account_id: int, most: int) -> dict[str, tuple[Line, ...]]:
     """The first `most` watches in each state, those that end soonest first."""
-    columns = (Watch.ref, Watch.name, Watch.port, Watch.state, Watch.sentence, Watch.ends_at, Watch.id)
+    columns = (Watch.ref, Watch.name, Watch.port, Watch.how, Watch.state, Watch.sentence, Watch.ends_at, Watch.id)
     parts = [
         sa.select(*columns)
         .where(Watch.account_id == account_id, Watch.rank == rank, Watch.deleted_at.is_(None))
@@ -64,8 +66,9 @@ def first_of_each_state(session: Session, account_id: int, most: int) -> dict[st
         for rank in range(len(STATES))
     ]
     found: dict[str, list[Line]] = {state: [] for state in STATES}
-    for *line, _ in session.execute(sa.union_all(*(sa.select(part) for part in parts))):
-        found[line[3]].append(Line(*line))
+    for *columns_of_line, _ in session.execute(sa.union_all(*(sa.select(part) for part in parts))):
+        line = Line(*columns_of_line)
+        found[line.state].append(line)
     return {state: tuple(sorted(lines, key=lambda line: line.ends_at)) for state, lines in found.items()}
 
 
@@ -73,7 +76,9 @@ def open_incidents(session: Session, account_id: int, most: int) -> tuple[int, t
     """How many incidents are open, and the `most` newest of them."""
     where = (Incident.account_id == account_id, Incident.closed_at.is_(None), Watch.deleted_at.is_(None))
     rows = session.execute(
-        sa.select(sa.func.count().over(), Watch.ref, Watch.name, Watch.port, Incident.severity, Incident.message, Incident.opened_at)
+        sa.select(
+            sa.func.count().over(), Watch.ref, Watch.name, Watch.port, Watch.how, Incident.severity, Incident.message, Incident.opened_at
+        )
         .join(Watch, Watch.id == Incident.watch_id)
         .where(*where)
         .order_by(Incident.opened_at.desc(), Incident.id.desc())

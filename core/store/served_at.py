@@ -13,9 +13,9 @@ HTTPS = 443
 
 
 def served_at(session: Session, account_id: int, certificate: str) -> list[str]:
-    """Names, with the port where it is not 443, at which the account's live watches see this leaf; at most 50, in order."""
+    """Names at which the account's live watches see this leaf, like "mail.example.org:25 (smtp)"; at most 50, in order."""
     rows = session.execute(
-        sa.select(Watch.name, Watch.port)
+        sa.select(Watch.name, Watch.port, Watch.how)
         .join(Current, Current.endpoint_id == Watch.endpoint_id)
         .join(Observation, Observation.id == Current.observation_id)
         .where(
@@ -26,7 +26,7 @@ def served_at(session: Session, account_id: int, certificate: str) -> list[str]:
             Observation.leaf_sha256 == certificate,
         )
         .distinct()
-        .order_by(Watch.name, Watch.port)
+        .order_by(Watch.name, Watch.port, Watch.how)
         .limit(MOST)
     )
-    return [name if port == HTTPS else f"{name}:{port}" for name, port in rows]
+    return [f"{name}{'' if port == HTTPS else f':{port}'}{how and f' ({how})'}" for name, port, how in rows]

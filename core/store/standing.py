@@ -44,7 +44,9 @@ class Standing:
     ref: str
     name: str
     port: int
+    how: str
     starttls: str
+    address: str
     state: str
     sentence: str
     ends_at: datetime
@@ -121,7 +123,7 @@ class Change:
 def standing(session: Session, account_id: int, ref: str) -> Standing | None:
     """How the account's live watch with this reference stands; None for strangers' watches and those in the bin."""
     rows = session.execute(
-        sa.select(Watch, Endpoint.starttls, Schedule, Verdict)
+        sa.select(Watch, Schedule, Verdict)
         .join(Endpoint, Endpoint.id == Watch.endpoint_id)
         .outerjoin(Schedule, Schedule.endpoint_id == Watch.endpoint_id)
         .outerjoin(Verdict, sa.and_(Verdict.endpoint_id == Watch.endpoint_id, Verdict.perspective == Schedule.perspective))
@@ -131,14 +133,16 @@ def standing(session: Session, account_id: int, ref: str) -> Standing | None:
     if not rows:
         return None
     watch: Watch = rows[0][0]
-    looks = tuple(_look(schedule, verdict, watch.since_at) for _, _, schedule, verdict in rows if schedule is not None)
+    looks = tuple(_look(schedule, verdict, watch.since_at) for _, schedule, verdict in rows if schedule is not None)
     return Standing(
         watch_id=watch.id,
         endpoint_id=watch.endpoint_id,
         ref=watch.ref,
         name=watch.name,
         port=watch.port,
-        starttls=rows[0][1],
+        how=watch.how,
+        starttls=watch.starttls,
+        address=watch.address,
         state=watch.state,
         sentence=watch.sentence,
         ends_at=watch.ends_at,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -21,6 +22,7 @@ class Told:
     email: str
     name: str
     port: int
+    how: str
     watch_ref: str
     kind: str
     step: str
@@ -50,7 +52,7 @@ class Told:
 def told(session: Session, account_id: int, *, until: datetime | None = None, skip: int = 0, most: int) -> tuple[Told, ...]:
     """The account's messages, newest first: those not after `until`, without the `skip` newest of that very instant."""
     query = (
-        sa.select(Notice, User.email, Watch.name, Watch.port, sa.case((Watch.deleted_at.is_(None), Watch.ref), else_=""))
+        sa.select(Notice, User.email, Watch.name, Watch.port, Watch.how, sa.case((Watch.deleted_at.is_(None), Watch.ref), else_=""))
         .join(User, User.id == Notice.user_id)
         .join(Watch, Watch.id == Notice.watch_id)
         .where(Notice.account_id == account_id)
@@ -59,15 +61,17 @@ def told(session: Session, account_id: int, *, until: datetime | None = None, sk
     )
     if until is not None:
         query = query.where(Notice.created_at <= until).offset(skip)
-    return tuple(_told(*row) for row in session.execute(query))
+    return tuple(_told(notice, email, where, watch_ref) for notice, email, *where, watch_ref in session.execute(query))
 
 
-def _told(notice: Notice, email: str, name: str, port: int, watch_ref: str) -> Told:
+def _told(notice: Notice, email: str, where: list[Any], watch_ref: str) -> Told:
+    name, port, how = where
     return Told(
         ref=notice.ref,
         email=email,
         name=name,
         port=port,
+        how=how,
         watch_ref=watch_ref,
         kind=notice.kind,
         step=notice.step,

@@ -7,8 +7,10 @@ from collections.abc import Collection, Sequence
 from datetime import UTC, datetime
 
 import sqlalchemy as sa
+from sqlalchemy.ext.hybrid import hybrid_property
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from core.net.names import Listed
 from core.store.base import Base, Id, live_index
 from core.store.db import CHUNK
 
@@ -17,6 +19,10 @@ STATES = ("bad", "soon", "unk", "live", "ok")
 
 NO_END = datetime(9999, 12, 31, tzinfo=UTC)
 """The `ends_at` of a watch of which no end is known: it sorts last."""
+
+
+Key = tuple[str, int, str, str]
+"""Name, port, upgrade protocol, fixed address: what makes two watches of an account the same."""
 
 
 class Watch(Base):
@@ -33,6 +39,8 @@ class Watch(Base):
     endpoint_id: Mapped[int] = mapped_column(sa.ForeignKey("endpoints.id"), index=True)
     name: Mapped[str] = mapped_column(sa.String(253))
     port: Mapped[int] = mapped_column(sa.Integer)
+    starttls: Mapped[str] = mapped_column(sa.String(16), default="", server_default="")
+    address: Mapped[str] = mapped_column(sa.String(64), default="", server_default="")
     state: Mapped[str] = mapped_column(sa.String(8), default="live")
     rank: Mapped[int] = mapped_column(sa.Integer, default=STATES.index("live"))
     ends_at: Mapped[datetime]
@@ -47,6 +55,22 @@ class Watch(Base):
         live_index("ix_watches_ends", "account_id", "ends_at", "id"),
         live_index("ix_watches_name", "account_id", "name", "id"),
     )
+
+    @property
+    def key(self) -> Key:
+        """What it watches."""
+        return self.name, self.port, self.starttls, self.address
+
+    @hybrid_property
+    def how(self) -> str:
+        """As `Listed.how`."""
+        return Listed(*self.key).how
+
+    @how.inplace.expression
+    @classmethod
+    def _how(cls) -> sa.ColumnElement[str]:
+        fixed = sa.case((cls.address != "", sa.literal(" at ") + cls.address), else_="")
+        return sa.func.trim(cls.starttls + fixed).label("how")
 
 
 class WatchTally(Base):
@@ -84,24 +108,22 @@ def own_watches(session: Session, account_id: int, refs: Sequence[str], *, binne
     return found
 
 
-def live_by_target(session: Session, account_id: int, targets: Collection[tuple[str, int]]) -> dict[tuple[str, int], Watch]:
-    """The account's live watch of each (name, port) that has one."""
+def live_by_target(session: Session, account_id: int, targets: Collection[Key]) -> dict[Key, Watch]:
+    """The account's live watch of each target that has one."""
     return _by_target(session, account_id, targets, Watch.deleted_at.is_(None))
 
 
-def binned_by_target(session: Session, account_id: int, targets: Collection[tuple[str, int]]) -> dict[tuple[str, int], Watch]:
-    """The account's newest binned watch of each (name, port) that has one."""
+def binned_by_target(session: Session, account_id: int, targets: Collection[Key]) -> dict[Key, Watch]:
+    """The account's newest binned watch of each target that has one."""
     return _by_target(session, account_id, targets, Watch.deleted_at.is_not(None))
 
 
-def _by_target(
-    session: Session, account_id: int, targets: Collection[tuple[str, int]], where: sa.ColumnElement[bool]
-) -> dict[tuple[str, int], Watch]:
-    names = sorted({name for name, _ in targets})
-    found: dict[tuple[str, int], Watch] = {}
+def _by_target(session: Session, account_id: int, targets: Collection[Key], where: sa.ColumnElement[bool]) -> dict[Key, Watch]:
+    names = sorted({name for name, *_ in targets})
+    found: dict[Key, Watch] = {}
     for start in range(0, len(names), CHUNK):
         query = sa.select(Watch).where(Watch.account_id == account_id, Watch.name.in_(names[start : start + CHUNK]), where)
         for watch in session.scalars(query.order_by(Watch.id)):
-            if (watch.name, watch.port) in targets:
-                found[watch.name, watch.port] = watch
+            if watch.key in targets:
+                found[watch.key] = watch
     return found

@@ -13,7 +13,8 @@ from flask.typing import ResponseReturnValue
 from core.actions.domains import add_domains, remove_watches, restore_watches
 from core.actions.policy import Actor, Permission, require
 from core.actions.watches import scan_now
-from core.net.names import ListRefused, read_list
+from core.net.lists import ListRefused, read_list
+from core.net.upgrades import PROTOCOLS
 from core.render import plural
 from core.store.accounts import accounts_allowed
 from core.store.listing import MOST_TEXT, PAGE, Wanted, counts, listing, rows_by_ref
@@ -155,6 +156,7 @@ def _page_values(actor: Actor, asked: Wanted, *, typed: str = "", error: str = "
         "told": told,
         "asked": 0,
         "patience": 2,
+        "protocols": PROTOCOLS,
     }
 
 

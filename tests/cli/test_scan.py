@@ -15,6 +15,7 @@ from cli.main import main
 from tests.dnsserver import bind9, stub_dns
 from tests.pki import Chain, Forged, make_chain, make_leaf, make_root
 from tests.servers import Server, raw_server, send, silent, tls_server
+from tests.starttls_servers import upgrading
 
 NAME = "one.kc.test"
 KEYS = ["name", "port", "starttls", "scanned_at", "addresses"]
@@ -238,3 +239,16 @@ def test_the_table_says_when_there_may_be_more_addresses(
         monkeypatch.setenv("KEYCHEST_RESOLVERS", stub.resolver)
         code, out, _ = run(capsys, f"{NAME}:{good.port}")
     assert (code, "may have more addresses" in out) == (0, told)
+
+
+def test_starttls_is_spoken_as_asked_or_as_the_port_says(capsys: pytest.CaptureFixture[str], chain: Chain) -> None:
+    with upgrading("imap", chain.pem, chain.key_pem) as server:
+        code, found = run_json(capsys, f"{NAME}:{server.port}", "--starttls", "imap", "--address", "127.0.0.1")
+        assert (code, found["starttls"], found["addresses"][0]["verified"]) == (0, "imap", True)
+        code, found = run_json(capsys, f"{NAME}:{server.port} imap", "--address", "127.0.0.1")
+        assert (code, found["starttls"]) == (0, "imap")
+        code, out, _ = run(capsys, f"{NAME}:{server.port}", "--starttls", "imap", "--address", "127.0.0.1")
+        assert code == 0
+        assert "IMAP with STARTTLS" in out
+        code, found = run_json(capsys, f"{NAME}:{server.port}", "--starttls", "smtp", "--address", "127.0.0.1")
+    assert (code, found["addresses"][0]["failure"]["kind"], found["addresses"][0]["failure"]["stage"]) == (2, "not_tls", "starttls")

@@ -316,3 +316,32 @@ def test_people_who_add_at_the_same_moment_all_get_through(site: Site) -> None:
     assert statuses == [200] * len(clients)
     with site.sessions.reading() as session:
         assert session.scalar(sa.select(sa.func.count(Watch.id))) == len(clients)
+
+
+def test_how_a_name_is_reached_is_read_shown_and_kept_through_the_bin(site: Site) -> None:
+    client = site.client("owner")
+    mail = ["mail.example:25", "mail.example:2525 smtp", "mail.example:25 smtp"]
+    typed = [*mail, "www.example", "www.example 192.0.2.20", "www.example 192.0.2.20 smtp imap"]
+    answer = post(client, "/domains", {"names": "\n".join(typed)})
+    assert "4 added, 1 given more than once, 1\u00a0line needs a correction." in answer.text
+    assert "Two protocols follow this name." in answer.text
+    with site.sessions.reading() as session:
+        watches = session.scalars(sa.select(Watch).order_by(Watch.id)).all()
+        kept = {watch.key: watch.ref for watch in watches}
+        targets = {(each.name, each.port, each.starttls, each.address) for each in session.scalars(sa.select(Endpoint))}
+    assert set(kept) == targets
+    assert targets == {
+        ("mail.example", 25, "smtp", ""), ("mail.example", 2525, "smtp", ""),
+        ("www.example", 443, "", ""), ("www.example", 443, "", "192.0.2.20"),
+    }  # fmt: skip
+    standby = kept["www.example", 443, "", "192.0.2.20"]
+    shown = client.get(f"/endpoints/{standby}").text
+    assert re.search(r'<span class="how">at 192\.<wbr>0\.<wbr>2\.<wbr>20</span>', shown)
+    assert "whatever the DNS says" in shown
+    assert "SMTP with STARTTLS" in client.get(f"/endpoints/{kept['mail.example', 25, 'smtp', '']}").text
+    post(client, "/domains/remove", {"ref": standby})
+    assert "at 192." in client.get("/bin").text
+    post(client, "/domains/restore", {"ref": standby})
+    with site.sessions.reading() as session:
+        back = session.scalars(sa.select(Watch).where(Watch.ref == standby)).one()
+    assert (back.deleted_at, back.key) == (None, ("www.example", 443, "", "192.0.2.20"))

@@ -1,5 +1,6 @@
 from core.actions.domains import Added
-from core.net.names import Listed, read_list
+from core.net.lists import read_list
+from core.net.names import Listed
 from portal.pasted import MOST_BAD, MOST_GOOD, results, wanted
 
 

@@ -27,7 +27,7 @@ def topic(
     kind: str = "expiring", name: str = "www.example.org", text: str = "This certificate ends on 28 Nov 2026.", port: int = 443
 ) -> Topic:
     at = ("www.example.org", "shop.example.org:8443")
-    return Topic(kind, name, port, text, "Renew it.", "https://keychest.example/endpoints/x", at)
+    return Topic(kind, name, port, "", text, "Renew it.", "https://keychest.example/endpoints/x", at)
 
 
 def deliver(channel: MailChannel, what: Message, *, hand: Callable[[], bool] = lambda: True) -> Delivery:
@@ -249,3 +249,10 @@ def test_nor_is_it_kept(tmp_path: Path, address: str) -> None:
     hands = Hands()
     delivery = deliver(MailChannel("", "kc@example.org", tmp_path), dataclasses.replace(message(topic()), recipient=address), hand=hands)
     assert (delivery.outcome, hands.asked, list(tmp_path.iterdir())) == ("failed", 0, [])
+
+
+def test_how_a_name_is_reached_is_said(tmp_path: Path) -> None:
+    reached = Topic("bad", "mail.example.org", 25, "smtp at 192.0.2.20", "It ended.", "Renew it.", "https://keychest.example/endpoints/x")
+    kept = deliver(MailChannel("", "KeyChest <kc@example.org>", tmp_path), message(reached))
+    assert kept.subject == "mail.example.org:25 (smtp at 192.0.2.20) needs you"
+    assert kept.body.startswith("mail.example.org:25 (smtp at 192.0.2.20)\n")

@@ -1,14 +1,13 @@
 from __future__ import annotations
 
 import json
-import time
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from core.net.names import Listed, ListRefused, NameRefused, read_list, read_name
+from core.net.names import Listed, NameRefused, read_name
 
 VECTORS = Path(__file__).parents[4] / "shared" / "vectors"
 
@@ -139,64 +138,3 @@ def test_naughty_strings_and_hostile_urls_never_raise_anything_else() -> None:
         except NameRefused:
             continue
         assert not listed.name.split(".")[-1].isdecimal(), text
-
-
-def test_a_list_keeps_what_is_good() -> None:
-    text = "# ours\r\na.example # main\n\n  https://b.example:8443/x  \nbad name\rA.example.\n*.example\na.example:444\n   # end"
-    lines = read_list(text)
-    assert [(line.number, line.text) for line in lines] == [
-        (2, "a.example"),
-        (4, "https://b.example:8443/x"),
-        (5, "bad name"),
-        (6, "A.example."),
-        (7, "*.example"),
-        (8, "a.example:444"),
-    ]
-    assert [line.listed for line in lines] == [
-        Listed("a.example", 443),
-        Listed("b.example", 8443),
-        None,
-        Listed("a.example", 443),
-        None,
-        Listed("a.example", 444),
-    ]
-    assert [line.first_seen_at_line for line in lines] == [None, None, None, 2, None, None]
-    assert [bool(line.refusal) for line in lines] == [False, False, True, False, True, False]
-
-
-@pytest.mark.parametrize("text", ["", "\n\n", "# only a comment", " \t\r\n"])
-def test_an_empty_list_is_empty(text: str) -> None:
-    assert read_list(text) == ()
-
-
-def test_ten_thousand_lines_are_read_and_one_more_is_not() -> None:
-    lines = "\n".join(f"n{number}.example" for number in range(10_000))
-    assert len(read_list(lines)) == 10_000
-    assert len(read_list(lines + "\n")) == 10_000
-    with pytest.raises(ListRefused, match="10,001 lines"):
-        read_list(lines + "\nmore.example")
-    with pytest.raises(ListRefused, match="2 lines"):
-        read_list("a\nb", most=1)
-
-
-@pytest.mark.parametrize("text", ["a\n" * 1_000_000, "a" * (2 * 1024 * 1024 + 1), "ü" * (1024 * 1024 + 1)])
-def test_too_large_a_list_is_refused_before_it_is_parsed(text: str) -> None:
-    began = time.perf_counter()
-    with pytest.raises(ListRefused, match=r"Nothing was read"):
-        read_list(text)
-    assert time.perf_counter() - began < 0.25
-
-
-@pytest.mark.parametrize(
-    "line",
-    [
-        *("a" * 50_000, "a." * 25_000, "ü" * 50_000, "xn--" + "a" * 49_996, ":" * 50_000, "[" * 50_000, "\u202e" * 50_000, " " * 50_000),
-        *("-." * 25_000, "/" * 50_000, "@" * 50_000, "1" * 50_000, "a://" * 12_500, "ü" * 2_000, "xn--" + "9" * 2_000, "a\u0301" * 1_000),
-    ],
-    ids=lambda line: ascii(line[:4]),
-)
-def test_long_lines_take_linear_time(line: str) -> None:
-    began = time.perf_counter()
-    for line_read in read_list(line):
-        assert line_read.refusal
-    assert time.perf_counter() - began < 0.05
