@@ -23,6 +23,7 @@ from core.scanner.facts import sha256
 from core.scanner.fields import quietly, visible
 from core.scanner.identity import name_matches
 from core.scanner.roots import ONE_SECOND, Roots, RootsUnreadable, shifted
+from core.scanner.strength import costs_too_much
 from core.scanner.walk import End, walk
 
 __all__ = ["PathTrouble", "Roots", "RootsUnreadable", "VerifiedPath", "verify_path"]
@@ -107,7 +108,7 @@ def _judge(certs: tuple[Certificate, ...], name: str, roots: Roots, moment: date
     if not certs[0].is_readable:
         return (), "the certificate cannot be read"
     leaf = x509.load_der_x509_certificate(certs[0].der)
-    others = [x509.load_der_x509_certificate(cert.der) for cert in certs[1:] if cert.is_readable]
+    others = [x509.load_der_x509_certificate(cert.der) for cert in certs[1:] if cert.is_readable and not costs_too_much(cert)]
     builder = PolicyBuilder().store(roots.store).time(moment)
     verifier = next((made for subject in _subjects(certs[0], name) for made in _verifiers(builder, subject)), None)
     if verifier is None:

@@ -6,9 +6,16 @@ from core.scanner.certificate import Certificate
 
 RSA_BITS_MIN = 2048
 RSA_EXPONENT_MIN = 3
+RSA_EXPONENT_BITS_MAX = 256
+"""FIPS 186-5 A.1.1. Checking a signature takes as long as the exponent is: one of 3,000 bits a hundred times as long as a usual one."""
 BITS_OF_AN_OCTET = 8
 GOOD_CURVES = ("P-256", "P-384", "P-521")
 BROKEN_HASHES = ("md2", "md4", "md5")
+
+
+def costs_too_much(cert: Certificate) -> bool:
+    """Whether the key is made to keep busy whoever checks a signature with it. None is checked then."""
+    return (cert.key_exponent or 0).bit_length() > RSA_EXPONENT_BITS_MAX
 
 
 def rsa_weakness(cert: Certificate) -> str:
@@ -22,6 +29,8 @@ def rsa_weakness(cert: Certificate) -> str:
     exponent = cert.key_exponent
     if exponent is not None and (exponent < RSA_EXPONENT_MIN or exponent % 2 == 0):
         return f"an RSA key with the exponent {exponent}, which makes it unsafe"
+    if costs_too_much(cert):
+        return f"an RSA key with an exponent of more than {RSA_EXPONENT_BITS_MAX} bits, with which no signature is checked"
     return ""
 
 

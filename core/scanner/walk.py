@@ -18,6 +18,7 @@ from core.scanner import der as raw
 from core.scanner.certificate import Certificate, known_certificate
 from core.scanner.fields import quietly
 from core.scanner.roots import Roots
+from core.scanner.strength import costs_too_much
 
 STEPS_MAX = 100
 """Signatures checked in one walk. Chains that fork over and over are an attack, not a configuration."""
@@ -58,7 +59,7 @@ class _Link:
 
 def _link(der: bytes) -> _Link | None:
     certificate = known_certificate(der)
-    if not certificate.is_readable or certificate.self_issued is None:
+    if not certificate.is_readable or certificate.self_issued is None or costs_too_much(certificate):
         return None
     parts = raw.split(der)
     return _Link(x509.load_der_x509_certificate(der), certificate, parts.issuer, parts.subject)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 import certifi
 import pytest
 from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric import rsa
 
 from core.scanner import path as path_module
 from core.scanner.facts import Observation, Scan, Status, Target, Tls
@@ -267,3 +269,26 @@ def _limbo_is_good(folder: Path, name: str, time: str | None) -> bool:
     errors = [finding for finding in address.findings if finding.status in (Status.ERROR, Status.UNKNOWN)]
     assert address.verified or errors, "what is not verified must have a finding that says why"
     return address.verified and not errors
+
+
+def key_with_exponent(bits: int) -> rsa.RSAPrivateKey:
+    """A sound key whose public exponent has so many bits: libraries make none, and check signatures with any."""
+    base = rsa.generate_private_key(65537, 2048).private_numbers()
+    phi = (base.p - 1) * (base.q - 1)
+    exponent = next(each for each in range(2 ** (bits - 1) + 1, 2**bits, 2) if math.gcd(each, phi) == 1)
+    secret = pow(exponent, -1, phi)
+    public = rsa.RSAPublicNumbers(exponent, base.p * base.q)
+    halves = (secret % (base.p - 1), secret % (base.q - 1), pow(base.q, -1, base.p))
+    return rsa.RSAPrivateNumbers(base.p, base.q, secret, *halves, public).private_key()
+
+
+@pytest.mark.parametrize(("bits", "checked"), [(256, True), (257, False)])
+def test_no_signature_is_checked_with_a_key_made_to_keep_us_busy(monkeypatch: pytest.MonkeyPatch, bits: int, *, checked: bool) -> None:
+    root, key = make_root(now=NOW), key_with_exponent(bits)
+    with monkeypatch.context() as patched:
+        patched.setattr("tests.pki.make_key", lambda _kind, _label: key)
+        between = make_intermediate(root, now=NOW)
+    chain = Chain(make_leaf([NAME], between, now=NOW), (between,), root)
+    verdict = verified(chain)
+    assert verdict.verified is checked
+    assert verdict.trouble is (None if checked else PathTrouble.MISSING_INTERMEDIATE)
