@@ -14,6 +14,7 @@ from cryptography.hazmat.primitives.hashes import SHA256
 from playwright.sync_api import Browser, Locator, Page, expect
 
 from core.actions.accounts import accept_welcome, create_user, hash_password
+from core.actions.watches import SCAN_NOW_EVERY
 from tests.make import TERMINAL
 from tests.processes import eventually
 from tests.stage import OWNER, Installation, Sink, Street, installation, settings_for, smtp_sink, street
@@ -141,7 +142,8 @@ def test_the_first_ten_minutes(browser: Browser, town: tuple[Street, Sink, Insta
     page.get_by_role("button", name="Restore expired").click()
     expect(page.locator("tr", has_text="expired.kc.test")).to_have_count(0)
     page.goto("/domains?q=expired")
-    expect(page.locator("tr", has_text="expired.kc.test").locator(".c-st")).to_have_text("Needs you")
+    back = page.locator("tr", has_text="expired.kc.test").locator(".c-st")
+    expect(back).to_have_text("Needs you", timeout=1_000 * SCAN_NOW_EVERY.total_seconds() + SOON)  # it was scanned a moment ago
 
     for name in ("differ", "refusing", "incomplete", "good"):
         page.goto(f"/domains?q={name}")
