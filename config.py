@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from core import setting_readers as readers
+from core.net.optout import OptedOut
 from core.setting_readers import Network
 
 Environment = Literal["development", "production"]
@@ -109,6 +110,25 @@ class Settings:
         default=(),
         read=readers.resolvers,
     )
+    never_scan: OptedOut = _setting(
+        "KEYCHEST_NEVER_SCAN",
+        "Names (with everything under them) and networks that asked not to be scanned, for example `example.org,192.0.2.0/24`. "
+        "Neither spot checks nor watches dial them.",
+        default=OptedOut(),
+        read=readers.opted_out,
+    )
+    spot_check: bool = _setting(
+        "KEYCHEST_SPOT_CHECK",
+        "`on` or `off`: whether strangers may check one name at `/check`, without an account.",
+        default=True,
+        read=readers.switch,
+    )
+    demo: bool = _setting(
+        "KEYCHEST_DEMO",
+        "`on` or `off`: every page says that this is a demonstration. For the demonstration alone; refused in production.",
+        default=False,
+        read=readers.switch,
+    )
     scan_interval_s: float = _setting(
         "KEYCHEST_SCAN_INTERVAL_S", "Seconds between two scans of an endpoint that is well.", default=28_800.0, read=readers.seconds
     )
@@ -188,7 +208,10 @@ class Settings:
             public = values.get("host", "127.0.0.1") not in LOOPBACK
             postgresql = any(str(values.get(name, "")).startswith("postgres") for name in values if name.startswith("database_url"))
             values["environment"] = "production" if public or postgresql else "development"
-        return cls(**values)
+        settings = cls(**values)
+        if settings.demo and settings.production:
+            raise SettingError("KEYCHEST_DEMO is on, and this is a production installation. Nothing was started; unset one of the two.")
+        return settings
 
     def backups(self, role: DatabaseRole = "worker") -> dict[str, Any]:
         """What backups are made with, as core/backups/plan.py wants it. Raises SettingError as `database` does."""
@@ -235,6 +258,8 @@ def _written(value: object) -> str:
     """A setting as it would be written in the environment."""
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
 
 

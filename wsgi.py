@@ -32,6 +32,9 @@ def parts(settings: Settings) -> Parts:
         scan_allow_accounts=settings.scan_allow_accounts if settings.scan_allow else (),
         mail_is_kept=not settings.smtp_url,
         now=lambda: datetime.now(UTC),
+        opted_out=settings.never_scan,
+        spot_check=settings.spot_check,
+        demo=settings.demo,
         plan=Plan(**settings.backups("portal")),
     )
 

@@ -53,4 +53,6 @@ def markdown() -> str:
 def _text(value: object) -> str:
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)

@@ -7,6 +7,8 @@ from email.utils import parseaddr
 from urllib.parse import urlsplit
 
 from core.backups.retention import Keep
+from core.net.names import NameRefused, read_name
+from core.net.optout import OptedOut
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 SECRET_KEY_LEAST = 32
@@ -49,6 +51,28 @@ def seconds(value: str) -> float:
 def words(value: str) -> tuple[str, ...]:
     """Words separated by commas."""
     return tuple(part.strip() for part in value.split(",") if part.strip())
+
+
+def switch(value: str) -> bool:
+    """On or off."""
+    if value.strip().lower() not in {"on", "off"}:
+        raise ValueError("write on or off")
+    return value.strip().lower() == "on"
+
+
+def opted_out(value: str) -> OptedOut:
+    """Names and networks, mixed."""
+    names: list[str] = []
+    ranges: list[Network] = []
+    for part in words(value):
+        try:
+            ranges.append(ipaddress.ip_network(part))
+        except ValueError:
+            try:
+                names.append(read_name(part).name)
+            except NameRefused as refused:
+                raise ValueError(f"{part}: {refused} Write names and networks like example.org,192.0.2.0/24") from None
+    return OptedOut(frozenset(names), tuple(ranges))
 
 
 def networks(value: str) -> tuple[Network, ...]:

@@ -46,6 +46,7 @@ class Kind:
 
 JOBS: tuple[Kind, ...] = (
     Kind(name="scan_batch", queues=("now", "scan"), runs="jobs.scan:scan_batch", timeout_s=180),
+    Kind(name="spot_checks", queues=("now",), runs="jobs.spot_check:spot_checks", timeout_s=60),
     Kind(name="send_notices", queues=("ops",), runs="jobs.notify:send_notices", timeout_s=120),
     Kind(name="back_up", queues=("backup",), runs="jobs.backup:back_up", timeout_s=21_600),
     Kind(name="drill", queues=("backup",), runs="jobs.drill:drill", timeout_s=21_600),

@@ -30,6 +30,7 @@ from core.store.accounts import accounts_allowed
 from core.store.backups import chores_due
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import open_gaps
+from core.store.spot_checks import purge_spot_checks, spot_checks_waiting
 from jobs.queues import connect, enqueue, queue
 
 NOW_BATCH, SCAN_BATCH = 20, 1_000
@@ -41,6 +42,8 @@ GRACE = timedelta(minutes=15)
 """A scan later than this is a gap, and told as one."""
 PLAN_MOST = 1.2
 """No scan is planned further ahead than the interval and its spread: what is, was planned by a clock that was ahead."""
+SPOT_BATCH = 20
+"""Spot checks of strangers are looked at together, one job at a time: those who watch names never wait behind many of them."""
 CHORES = {"backup": ("back_up", "backup"), "drill": ("drill", "backup"), "look": ("look", "ops")}
 CALL_AGAIN = timedelta(minutes=1)
 """A chore that is still due and in nobody's hand is handed out again: what was carried may be lost."""
@@ -61,6 +64,7 @@ class Clock:
     allowed_accounts: tuple[str, ...] = ()
     backup_interval: timedelta = timedelta(days=1)
     _called: dict[str, datetime] = field(default_factory=dict)
+    _asked: dict[int, datetime] = field(default_factory=dict)
     _beat_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
     _round_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
 
@@ -72,6 +76,7 @@ class Clock:
                 beat(session, "clock", pid=os.getpid(), now=now)
             self._beat_at = now
         handed_out = self._hand_out()
+        self._call_spot_checks(now)
         self._call_notices(now)
         self._call_chores(now)
         if now - self._round_at >= ROUND:
@@ -86,6 +91,7 @@ class Clock:
             accounts = accounts_allowed(session, self.allowed_accounts)
             ahead += pull_chores_in(session, longest=self._longest_chores(), now=now)
             moved = rescope_watches(session, account_ids=sorted(accounts), now=now) if accounts else 0
+            purge_spot_checks(session, now)
         if missed or ahead or moved:
             log.warning("%d scans were missed, %d were planned too late, %d watches moved to private endpoints", missed, ahead, moved)
 
@@ -119,6 +125,16 @@ class Clock:
             with self.sessions.writing() as session:
                 release_claims(session, perspective=LOCAL, claims=claims)
             raise
+
+    def _call_spot_checks(self, now: datetime) -> None:
+        """Hand out the questions of strangers. They are claimed where they are answered: one handed out twice is answered once."""
+        with self.sessions.reading() as session:
+            waiting = spot_checks_waiting(session, now, SPOT_BATCH)
+        self._asked = {each: at for each, at in self._asked.items() if each in waiting and at <= now < at + CALL_AGAIN}
+        fresh = [each for each in waiting if each not in self._asked]
+        if fresh and queue(self.connection, "now").count < NOW_WAITING:
+            enqueue(self.connection, "now", "spot_checks", fresh)
+            self._asked |= dict.fromkeys(fresh, now)
 
     def _call_notices(self, now: datetime) -> None:
         with self.sessions.reading() as session:

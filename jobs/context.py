@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
 from core.backups.plan import Plan
 from core.net.guard import Network
+from core.net.optout import OptedOut
 from core.store.db import Sessions
 
 
@@ -29,3 +30,6 @@ class Context:
     smtp_url: str
     mail_from: str
     plan: Plan
+    opted_out: OptedOut = field(default_factory=OptedOut)
+    public_scan_allow: tuple[Network, ...] = ()
+    """Private ranges that spot checks may dial: none, but in the demonstration, whose servers are all on this machine."""

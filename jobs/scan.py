@@ -52,7 +52,7 @@ def _read(context: Context, claims: Sequence[Claimed]) -> list[tuple[Claimed, Ta
 async def _scan(context: Context, todo: list[tuple[Claimed, Target, Sequence[Network]]], roots: Roots) -> None:
     """Scans run on while a chunk is being recorded: recording has a thread of its own."""
     results: asyncio.Queue[Result | None] = asyncio.Queue(CHUNK * 4)
-    outlook = Outlook(resolvers=context.resolvers)
+    outlook = Outlook(resolvers=context.resolvers, opted_out=context.opted_out)
     async with asyncio.TaskGroup() as group:  # when recording fails, scanning ends too, and the other way round
         group.create_task(_record(context, results))
         async for claimed, scan in scan_all(todo, outlook, now=context.now):

@@ -107,6 +107,8 @@ def make_context(settings: Settings) -> Context:
         smtp_url=settings.smtp_url,
         mail_from=settings.mail_from,
         plan=Plan(**settings.backups()),
+        opted_out=settings.never_scan,
+        public_scan_allow=settings.scan_allow if settings.demo else (),
     )
 
 

@@ -12,6 +12,7 @@ import core.store.endpoints
 import core.store.heartbeats
 import core.store.incidents
 import core.store.observations
+import core.store.spot_checks
 import core.store.watches
 from config import Settings
 from core.store.base import Base
@@ -25,6 +26,7 @@ MODULES = (
     core.store.heartbeats,
     core.store.incidents,
     core.store.observations,
+    core.store.spot_checks,
     core.store.watches,
 )
 """Every module that declares tables: importing it puts them into the metadata."""

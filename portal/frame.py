@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, cast
 
@@ -41,6 +41,8 @@ class Frame:
     workers_away: bool
     mail_is_kept: bool
     alarm: str = ""
+    demo: bool = False
+    spot_check: bool = False
 
     @property
     def initials(self) -> str:
@@ -99,7 +101,8 @@ def frame() -> Frame:
     """The frame of this request's page."""
     signed_in = person()
     if signed_in is None:
-        return Frame(None, None, broker_away=False, workers_away=False, mail_is_kept=False)
+        nobody = Frame(None, None, broker_away=False, workers_away=False, mail_is_kept=False)
+        return replace(nobody, demo=parts().demo, spot_check=parts().spot_check)
     broker: BrokerWatch = current_app.extensions["keychest.broker"]
     names = sum(counts(reading(), signed_in.account_id).values()) if signed_in.account_id is not None else 0
     work: WorkWatch = current_app.extensions["keychest.work"]
@@ -110,6 +113,8 @@ def frame() -> Frame:
         workers_away=work.is_away(reading(), now()),
         mail_is_kept=parts().mail_is_kept,
         alarm=_alarm() if Permission.SEE_OPERATIONS in INSTALLATION_POLICY.get(signed_in.installation_role, ()) else "",
+        demo=parts().demo,
+        spot_check=parts().spot_check,
     )
 
 

@@ -15,6 +15,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session
 
 from core.backups.plan import Plan
+from core.net.optout import OptedOut
 from core.store.base import Base
 from core.store.db import WRITING, Sessions, make_engine
 
@@ -34,6 +35,9 @@ class Parts:
     scan_allow_accounts: tuple[str, ...]
     mail_is_kept: bool
     now: Callable[[], datetime]
+    opted_out: OptedOut = field(default_factory=OptedOut)
+    spot_check: bool = True
+    demo: bool = False
     plan: Plan = field(default_factory=lambda: Plan(Path("var"), production=False, database_url="sqlite:///:memory:"))
     """What backups are made with, for the pages of those who run the installation."""
 

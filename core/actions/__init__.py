@@ -4,10 +4,12 @@ A function here either checks policy and appends an event, or stands below with 
 """
 
 QUIET = {
+    "ask_spot_check": "a stranger's question, deleted after a day; it touches nobody's data",
     "beat": "a process says that it is alive; nobody owns that",
     "cancel": "part of recording a scan",
     "cancel_notices": "part of removing names, which appends the event",
     "claim_due": "a lease is the clock's own book-keeping",
+    "claim_spot_check": "a lease is the worker's own book-keeping",
     "claim_notices": "a lease is the notifier's own book-keeping",
     "end_chore": "a lease is the worker's own book-keeping",
     "close_incidents": "part of removing names, which appends the event",
@@ -26,10 +28,12 @@ QUIET = {
     "record_delivery": "a notice on its way; it follows from what was seen",
     "record_findings": "part of recording a scan",
     "record_observations": "part of recording a scan",
+    "record_spot_check": "the answer to a stranger's question, deleted after a day",
     "record_scans": "what a scan sees is no act of a person, and there are millions",
     "release_claims": "a lease is the clock's own book-keeping",
     "release_notices": "a lease is the notifier's own book-keeping",
     "rescope_watches": "follows from a setting of the operator's; what is watched stays the same",
+    "spot_check_may_dial": "counts what is dialled, so that nobody is dialled too often",
     "settle_notices": "part of recording a scan",
     "take_chore": "a lease is the worker's own book-keeping",
     "want_chore": "part of asking, which appends the event",

@@ -15,6 +15,7 @@ from typing import Final, TypeVar
 
 from core.net import dial
 from core.net.guard import Network, refusal
+from core.net.optout import OptedOut
 from core.net.resolve import Resolution, open_resolver, resolve
 from core.perspective import LOCAL
 from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target
@@ -33,11 +34,17 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Outlook:
-    """Where we look from and what a look may cost. `resolvers` like "127.0.0.1:53"; none: the system's."""
+    """Where we look from and what a look may cost. `resolvers` like "127.0.0.1:53"; none: the system's.
+
+    `opted_out` is not scanned at all. `before_dial` is asked with the literals of a name before the first of them is dialled; when
+    it gives a sentence, none is, and that is what is told.
+    """
 
     resolvers: tuple[str, ...] = ()
     perspective: str = LOCAL
     budget: Budget = field(default_factory=Budget)
+    opted_out: OptedOut = field(default_factory=OptedOut)
+    before_dial: Callable[[Sequence[str]], str] = lambda _addresses: ""
 
 
 async def scan_target(target: Target, outlook: Outlook, *, allow: Sequence[Network] = (), now: Now) -> Scan:
@@ -102,6 +109,8 @@ async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now:
     if target.starttls and target.starttls not in PROTOCOLS:
         raise ValueError(f"{target.starttls!r} is not an upgrade protocol we speak")
     scanned_at, deadline = now(), asyncio.get_running_loop().time() + outlook.budget.total_s
+    if words := outlook.opted_out.name_refusal([target.name]):
+        return _not_dialled(target, scanned_at, (), words, outlook)
     found = Resolution(addresses=(target.address,)) if target.address else await ask(target.name)
     if found.failure is not None:
         failure = Failure(FailureKind(found.failure.kind.value), Stage.DNS, found.failure.message)
@@ -109,6 +118,8 @@ async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now:
     refused = _refused(found, allow, outlook.perspective)
     if refused:
         return Scan(target, scanned_at, found.cname_chain, refused, found.partial)
+    if words := _unwanted(found, outlook) or outlook.before_dial(found.addresses):
+        return _not_dialled(target, scanned_at, found.cname_chain, words, outlook)
     turns = asyncio.Semaphore(MOST_PROBES_AT_ONCE)
 
     async def probe(address: str) -> Observation:
@@ -121,6 +132,17 @@ async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now:
     finally:
         for unfinished in probes:
             unfinished.cancel()
+
+
+def _unwanted(found: Resolution, outlook: Outlook) -> str:
+    """A sentence where a name on the way or an address at its end asked not to be scanned."""
+    opted_out = outlook.opted_out
+    return opted_out.name_refusal(found.cname_chain) or opted_out.address_refusal((*found.addresses, *found.beyond))
+
+
+def _not_dialled(target: Target, scanned_at: datetime, cname_chain: tuple[str, ...], words: str, outlook: Outlook) -> Scan:
+    failure = Failure(FailureKind.REFUSED_ADDRESS, Stage.GUARD, words)
+    return Scan(target, scanned_at, cname_chain, (Observation("", outlook.perspective, failure),))
 
 
 def _refused(found: Resolution, allow: Sequence[Network], perspective: str) -> tuple[Observation, ...]:

@@ -43,6 +43,10 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/backups/<ref>/prove"): OPERATIONS,
     ("POST", "/backups/holds"): OPERATIONS,
     ("POST", "/backups/holds/<ref>/lift"): OPERATIONS,
+    ("GET", "/check"): (200,) * 5,
+    ("POST", "/check"): (422,) * 5,
+    ("GET", "/check/<ref>"): (404,) * 5,
+    ("GET", "/check/about"): (200,) * 5,
     ("GET", "/ui"): (200,) * 5,
     ("GET", "/healthz"): (503,) * 5,  # nothing beats in this test
     ("GET", "/static/<path:filename>"): (200,) * 5,
