@@ -34,9 +34,15 @@ def parts(settings: Settings) -> Parts:
         now=lambda: datetime.now(UTC),
         opted_out=settings.never_scan,
         spot_check=settings.spot_check,
-        demo=settings.demo,
+        demo=_demo() if settings.demo else None,
         plan=Plan(**settings.backups("portal")),
     )
+
+
+def _demo() -> tuple[str, str]:
+    from demo.cast import EMAIL, PASSWORD
+
+    return EMAIL, PASSWORD
 
 
 def kept_key(path: Path) -> str:

@@ -34,10 +34,10 @@ from core.store.backups import Backup, Drill
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import Endpoint
 from core.store.observations import Certificate, Observation
+from demo.pki import make_chain
 from tests.backups import Yard
 from tests.make import make_actor, make_watches
 from tests.once import environment
-from tests.pki import make_chain
 
 NAMES, BATCH = 500, 5_000
 ALONE_S = 8.0

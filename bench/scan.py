@@ -33,11 +33,11 @@ from core.scanner.scan import Outlook, scan_all
 from core.store import schema
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import Schedule
+from demo.pki import Chain, make_chain
 from jobs.context import Context
 from jobs.scan import scan_batch
 from tests.dnsserver import bind9
 from tests.make import make_actor
-from tests.pki import Chain, make_chain
 from tests.servers import tls_server
 
 ROUNDS = 5

@@ -14,6 +14,7 @@ INTERRUPTED = 130
 # verb -> (module, command in it, what --help says of it)
 VERBS: dict[str, tuple[str, str, str]] = {
     "up": ("cli.up", "up", "Start everything here and keep it running."),
+    "demo": ("cli.demo", "demo", "Try it: made-up names, certificates and servers, all on this machine."),
     "test": ("cli.test", "test", "Check the code: lint, types, contracts, templates, all tests."),
     "scan": ("cli.scan", "scan_command", "Look once at what a host serves, without a database."),
     "settings": ("cli.settings", "settings", "List every setting, what it is now, and what it is for."),

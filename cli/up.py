@@ -8,6 +8,7 @@ import signal
 import socket
 import sys
 import time
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -47,8 +48,13 @@ def up(port: int | None, host: str | None, data: Path | None) -> None:
         run(settings, data)
 
 
-def run(settings: Settings, data: Path | None = None) -> None:
-    """Keep an installation running on a data folder that is claimed; `data`: what --data said. Raises Sorry for what stops the start."""
+def run(settings: Settings, data: Path | None = None, *, beside: Sequence[Child] = (), also: Sequence[str] = ()) -> None:
+    """Keep an installation running on a data folder that is claimed; `data`: what --data said.
+
+    `beside`: who is kept running too; `also`: lines to say.
+
+    Raises Sorry for what stops the start.
+    """
     with listen(settings.host, settings.port) as listener:
         settings = dataclasses.replace(settings, port=listener.getsockname()[1])
         key_made = _development_key(settings)
@@ -60,13 +66,14 @@ def run(settings: Settings, data: Path | None = None) -> None:
         logs.mkdir(mode=0o700, exist_ok=True)
         queues, backups = _backups(settings)
         stages = _stages(listener, own, queues)
+        stages = (stages[0], (*beside, *stages[1]), *stages[2:])
         supervisor = Supervisor(stages, _environment(settings, own), logs, say)
         supervisor.listen()
         if own:
             supervisor.start(stages[0])
             _await_broker(supervisor, stages[0][0], own)
         say(f"KeyChest is at http://localhost:{settings.port} (data in {settings.data}; Ctrl-C stops it).")
-        for line in (*exposure(settings), *backups):
+        for line in (*exposure(settings), *backups, *also):
             say(line)
         if setup_token:
             say(f"Nobody has set it up yet. This link works once, for 24 hours: {settings.public_url}/setup/{setup_token}")

@@ -102,7 +102,7 @@ def frame() -> Frame:
     signed_in = person()
     if signed_in is None:
         nobody = Frame(None, None, broker_away=False, workers_away=False, mail_is_kept=False)
-        return replace(nobody, demo=parts().demo, spot_check=parts().spot_check)
+        return replace(nobody, demo=parts().demo is not None, spot_check=parts().spot_check)
     broker: BrokerWatch = current_app.extensions["keychest.broker"]
     names = sum(counts(reading(), signed_in.account_id).values()) if signed_in.account_id is not None else 0
     work: WorkWatch = current_app.extensions["keychest.work"]
@@ -113,7 +113,7 @@ def frame() -> Frame:
         workers_away=work.is_away(reading(), now()),
         mail_is_kept=parts().mail_is_kept,
         alarm=_alarm() if Permission.SEE_OPERATIONS in INSTALLATION_POLICY.get(signed_in.installation_role, ()) else "",
-        demo=parts().demo,
+        demo=parts().demo is not None,
         spot_check=parts().spot_check,
     )
 

@@ -37,7 +37,8 @@ class Parts:
     now: Callable[[], datetime]
     opted_out: OptedOut = field(default_factory=OptedOut)
     spot_check: bool = True
-    demo: bool = False
+    demo: tuple[str, str] | None = None
+    """Address and password of the demonstration's operator; None: this is none."""
     plan: Plan = field(default_factory=lambda: Plan(Path("var"), production=False, database_url="sqlite:///:memory:"))
     """What backups are made with, for the pages of those who run the installation."""
 

@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, x25519
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from cryptography.hazmat.primitives.kdf.hkdf import HKDFExpand
 
-from tests.pki import Chain
+from demo.pki import Chain
 from tests.servers import Behaviour
 
 HANDSHAKE, ALERT, APPLICATION, CHANGE_CIPHER = 22, 21, 23, 20

@@ -11,8 +11,8 @@ from core.scanner.facts import Failure, Scan
 from core.scanner.path import Roots
 from core.store.db import Sessions
 from core.store.endpoints import Endpoint, Schedule
+from demo.pki import Chain, Forged
 from tests.make import NOW, REFUSED, make_scan, run_scans
-from tests.pki import Chain, Forged
 
 Served = Mapping[str, Sequence[bytes] | Failure]
 """By address: the chain as it is sent, or how it failed."""

@@ -23,8 +23,8 @@ from typing import Any
 from aiosmtpd.controller import Controller
 
 from core.store.db import Sessions, make_engine
+from demo.pki import Forged, make_chain, make_root
 from tests.dnsserver import bind9
-from tests.pki import Forged, make_chain, make_root
 from tests.postgres import free_port
 from tests.processes import eventually
 from tests.servers import tls_server

@@ -23,7 +23,7 @@ from core.actions.accounts import (
 from portal.html import page
 from portal.identity import SIGN_IN, let_in, let_out, person, safe_next, who
 from portal.limits import by_address, by_person, by_person_and_network
-from portal.parts import acting, looking, now, reading
+from portal.parts import acting, looking, now, parts, reading
 
 views = Blueprint("sign_in", __name__)
 _WRONG = "This address and password do not go together. Look at both, and type the password again."
@@ -125,7 +125,7 @@ def _usable(kind: Kind, token: str) -> bool:
 
 
 def _form(onward: str, *, email: str = "", error: str = "", status: int = 200) -> ResponseReturnValue:
-    return page("sign_in/page.html", status=status, onward=onward, email=email, error=error)
+    return page("sign_in/page.html", status=status, onward=onward, email=email, error=error, demo=parts().demo)
 
 
 def _first_form(kind: Kind, *, usable: bool, email: str = "", refused: Refused | None = None) -> ResponseReturnValue:

@@ -28,10 +28,10 @@ from core.scanner.path import Roots
 from core.scanner.scan import Outlook, scan_target
 from core.store.db import Sessions
 from core.store.endpoints import Endpoint
+from demo.pki import Chain, make_chain
 from tests.dialled import dialled
 from tests.dnsserver import stub_dns
 from tests.make import NOW, make_actor, run_scans
-from tests.pki import Chain, make_chain
 from tests.servers import Server, tls_server
 
 LOOPBACK: Final[tuple[Network, ...]] = (ipaddress.ip_network("127.0.0.0/8"),)

@@ -13,8 +13,8 @@ from core.store.db import Sessions
 from core.store.endpoints import Endpoint, Schedule
 from core.store.incidents import Notice
 from core.store.watches import Watch
+from demo.pki import Chain, Forged, make_chain, make_intermediate, make_leaf, make_root
 from tests.make import NOW, REFUSED, make_actor, make_scan, make_watches, run_scans
-from tests.pki import Chain, Forged, make_chain, make_intermediate, make_leaf, make_root
 
 DAY = timedelta(days=1)
 SENT = Delivery("sent", subject="s", body="b")

@@ -10,8 +10,8 @@ from core.scanner.verdict import judge
 from core.store.db import Sessions
 from core.store.observations import Certificate
 from core.store.observations import Observation as Kept
+from demo.pki import make_chain
 from tests.make import NOW, make_actor, make_scan, make_watches, run_scans
-from tests.pki import make_chain
 from tests.scenes import roots_of
 
 ARCS = "1.2" + ".4" * 58

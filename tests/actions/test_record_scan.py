@@ -20,8 +20,8 @@ from core.store.endpoints import ScanGap, ScanTally, Schedule, Verdict, open_gap
 from core.store.incidents import Incident
 from core.store.observations import Certificate, Current, Finding, Observation
 from core.store.watches import Watch, WatchTally
+from demo.pki import Chain, make_chain
 from tests.make import NOW, REFUSED, make_actor, make_scan, make_watches, run_scans
-from tests.pki import Chain, make_chain
 
 HOUR = timedelta(hours=1)
 LEASE = timedelta(minutes=3)

@@ -12,8 +12,8 @@ import pytest
 from dnslib import QTYPE, RCODE, RR, A, DNSRecord
 
 from cli.main import main
+from demo.pki import Chain, Forged, make_chain, make_leaf, make_root
 from tests.dnsserver import bind9, stub_dns
-from tests.pki import Chain, Forged, make_chain, make_leaf, make_root
 from tests.servers import Server, raw_server, send, silent, tls_server
 from tests.starttls_servers import upgrading
 

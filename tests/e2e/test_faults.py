@@ -26,10 +26,10 @@ from core.net.names import Listed
 from core.store.db import Sessions
 from core.store.endpoints import Endpoint, ScanTally, Schedule
 from core.store.observations import Current, Observation
+from demo.pki import make_chain
 from jobs.queues import connect, enqueue
 from tests.dnsserver import bind9
 from tests.make import make_actor
-from tests.pki import make_chain
 from tests.processes import eventually
 from tests.servers import _server_context, raw_server
 from tests.stage import OWNER, Installation, Street, installation, settings_for

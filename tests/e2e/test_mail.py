@@ -16,10 +16,10 @@ import sqlalchemy as sa
 from core.actions.domains import add_domains
 from core.net.names import Listed
 from core.store.incidents import Notice
+from demo.pki import make_chain
 from jobs.queues import connect, enqueue
 from tests.dnsserver import bind9
 from tests.make import make_actor
-from tests.pki import make_chain
 from tests.processes import eventually
 from tests.servers import tls_server
 from tests.stage import OWNER, Sink, Street, children, command, installation, settings_for, smtp_sink

@@ -16,11 +16,11 @@ from core.perspective import LOCAL
 from core.store.db import Sessions
 from core.store.endpoints import Endpoint, Schedule
 from core.store.watches import Watch
+from demo.pki import make_chain
 from jobs.context import Context
 from jobs.scan import scan_batch
 from tests.dnsserver import bind9
 from tests.make import make_actor
-from tests.pki import make_chain
 from tests.servers import tls_server
 
 LEASE = timedelta(minutes=3)

@@ -15,11 +15,11 @@ from core.scanner.publicly import NOT_PUBLIC, UNREACHED
 from core.store.db import Sessions
 from core.store.endpoints import Endpoint
 from core.store.spot_checks import SpotCheck, SpotDial, spot_checks_waiting
+from demo.pki import make_chain
 from jobs.context import Context
 from jobs.spot_check import spot_checks
 from tests.dnsserver import bind9
 from tests.jobs.test_scan import LOOPBACK, make_context
-from tests.pki import make_chain
 from tests.servers import Server, tls_server
 
 GOOD, CLOSED = "127.81.7.1", "127.81.7.2"

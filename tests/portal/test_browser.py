@@ -13,8 +13,8 @@ from playwright.sync_api import Browser, Page, Route, expect
 
 from core.scanner.path import Roots
 from core.store.endpoints import Schedule
+from demo.pki import make_chain
 from tests.make import NOW, make_scan, run_scans
-from tests.pki import make_chain
 from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site
 from tests.portal.serving import serving
 from tests.scenes import roots_of, scan_all

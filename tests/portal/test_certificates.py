@@ -15,8 +15,8 @@ from core.scanner.certificate import read_certificate
 from core.scanner.facts import sha256
 from core.store.endpoints import Endpoint
 from core.store.observations import Certificate, Current, Observation
+from demo.pki import Chain, make_chain
 from tests.make import NOW
-from tests.pki import Chain, make_chain
 from tests.portal.conftest import Site
 from tests.portal.test_endpoints import HTMX, assert_only_our_markup
 from tests.scenes import roots_of, scan_all

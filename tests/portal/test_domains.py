@@ -16,8 +16,8 @@ from core.broker import answers
 from core.scanner.path import Roots
 from core.store.endpoints import Endpoint, Schedule
 from core.store.watches import STATES, Watch, WatchTally
+from demo.pki import make_chain
 from tests.make import NOW, make_scan, run_scans
-from tests.pki import make_chain
 from tests.portal.conftest import PEOPLE, MakeSite, Site, post
 from tests.processes import eventually
 

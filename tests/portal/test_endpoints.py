@@ -12,8 +12,8 @@ from core.scanner.facts import Failure, FailureKind, Stage
 from core.store.endpoints import Schedule
 from core.store.observations import Finding
 from core.store.watches import Watch
+from demo.pki import make_chain
 from tests.make import NOW, REFUSED
-from tests.pki import make_chain
 from tests.portal.conftest import Site, post
 from tests.scenes import Served, roots_of, scan_all
 

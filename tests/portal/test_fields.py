@@ -4,9 +4,9 @@ import pytest
 from cryptography import x509
 
 from core.scanner.certificate import read_certificate
+from demo.pki import make_chain, make_leaf
 from portal import cursors, fields
 from tests.make import NOW
-from tests.pki import make_chain, make_leaf
 
 
 @pytest.mark.parametrize(

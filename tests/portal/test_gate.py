@@ -9,9 +9,9 @@ from core.actions.policy import Actor, Permission
 from core.scanner.path import Roots
 from core.store.observations import Certificate
 from core.store.watches import Watch
+from demo.pki import make_chain
 from portal.gate import gate
 from tests.make import NOW, make_scan, run_scans
-from tests.pki import make_chain
 from tests.portal.conftest import Site, post
 
 WHO = ("owner", "manager", "viewer", "stranger", "nobody")

@@ -10,8 +10,8 @@ import pytest
 import sqlalchemy as sa
 
 from core.store.incidents import Notice
+from demo.pki import make_chain
 from tests.make import NOW
-from tests.pki import make_chain
 from tests.portal.conftest import MakeSite, Site
 from tests.portal.test_endpoints import assert_only_our_markup
 from tests.scenes import roots_of, scan_all

@@ -7,10 +7,10 @@ import pytest
 import sqlalchemy as sa
 
 from core.store.watches import Watch
+from demo.pki import make_chain
 from portal.views.overview import verdict
 from portal.views.patterns import LONGEST
 from tests.make import NOW
-from tests.pki import make_chain
 from tests.portal.conftest import Site
 from tests.portal.test_endpoints import HTMX, assert_only_our_markup
 from tests.scenes import roots_of, scan_all

@@ -12,8 +12,8 @@ from core.scanner.path import Roots
 from core.scanner.publicly import answer_of
 from core.scanner.verdict import judge
 from core.store.spot_checks import KEPT, SpotCheck
+from demo.pki import make_chain
 from tests.make import NOW, make_scan
-from tests.pki import make_chain
 from tests.portal.conftest import MakeSite, Site, post
 
 

@@ -8,8 +8,8 @@ from core.perspective import LOCAL
 from core.store.db import Sessions
 from core.store.endpoints import Endpoint, ScanGap, ScanTally
 from core.store.overview import first_of_each_state, looked, open_incidents
+from demo.pki import make_chain
 from tests.make import NOW, make_actor, make_watches
-from tests.pki import make_chain
 from tests.scenes import roots_of, scan_all
 
 HOUR = timedelta(hours=1)

@@ -8,8 +8,8 @@ from core.store.db import Sessions
 from core.store.observations import Certificate
 from core.store.served import names_watched, others_there, served_now, sightings
 from core.store.watches import NO_END
+from demo.pki import make_chain
 from tests.make import NOW, make_actor, make_watches
-from tests.pki import make_chain
 from tests.scenes import roots_of, scan_all
 
 HOUR = timedelta(hours=1)

@@ -8,8 +8,8 @@ import sqlalchemy as sa
 from core.store.db import Sessions
 from core.store.endpoints import Schedule
 from core.store.standing import Standing, ders, found_now, history, seen_now, standing
+from demo.pki import make_chain
 from tests.make import NOW, REFUSED, make_actor, make_watches
-from tests.pki import make_chain
 from tests.scenes import Served, roots_of, scan_all
 
 HOUR = timedelta(hours=1)

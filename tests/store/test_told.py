@@ -11,8 +11,8 @@ from core.actions.policy import Actor
 from core.store.db import Sessions
 from core.store.incidents import Notice
 from core.store.told import told
+from demo.pki import make_chain
 from tests.make import NOW, make_actor, make_watches
-from tests.pki import make_chain
 from tests.scenes import roots_of, scan_all
 
 HOUR = timedelta(hours=1)

@@ -21,12 +21,12 @@ from core.backups.manifest import differences
 from core.backups.pgbackrest import PgBackRest
 from core.backups.pgbackrest_program import Program
 from core.store.db import Sessions, make_engine
+from demo.pki import make_chain, make_root
 from tests import pgbackrest
 from tests.core.targets.wire import Wire, wire, xml
 from tests.make import make_actor, make_watches
 from tests.moto_s3 import REGION, Moto, running_moto
 from tests.pgbackrest import STANZA, Cluster, running_cluster
-from tests.pki import make_chain, make_root
 from tests.postgres import free_port
 from tests.servers import MOST_WAIT_S, raw_server
 

@@ -19,8 +19,8 @@ from core.net.resolve import MOST_ADDRESSES, MOST_CNAMES, Resolution, Unresolved
 from core.scanner.facts import FailureKind, Scan, Stage, Target
 from core.scanner.handshake import Budget
 from core.scanner.scan import Outlook, scan_all, scan_target
+from demo.pki import make_chain
 from tests.dnshostile import AAAA, CNAME, TXT, A, Question, Say, name_of, packet, question_of, raw_dns, record, truncated
-from tests.pki import make_chain
 from tests.servers import Behaviour, tls_server
 
 NAME: Final = "a.test"

@@ -23,10 +23,10 @@ from core.scanner.facts import FailureKind, Scan, Stage, Target
 from core.scanner.path import Roots
 from core.scanner.scan import Outlook, scan_all, scan_target
 from core.scanner.verdict import judge
+from demo.pki import make_chain, make_root
 from tests.core.net.test_guard import registry_rows, samples
 from tests.dialled import Asked, dialled
 from tests.dnsserver import stub_dns
-from tests.pki import make_chain, make_root
 from tests.servers import Server, raw_server, silent, tls_server
 from tests.vectors import VECTORS, needs
 

@@ -16,6 +16,7 @@ from OpenSSL import SSL
 
 from core.scanner.facts import FailureKind, Stage
 from core.scanner.handshake import MOST_DH_BYTES
+from demo.pki import make_chain, make_leaf
 from tests.hostile_tls import (
     ALERT,
     APPLICATION,
@@ -45,7 +46,6 @@ from tests.hostile_tls import (
     torn,
     vector,
 )
-from tests.pki import make_chain, make_leaf
 from tests.servers import Behaviour, _server_context, drip, flood, send, silent
 from tests.starttls_servers import SCRIPTS, play
 

@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 from core.scanner.certificate import Certificate, known_certificate, read_certificate
 from core.scanner.facts import sha256
 from core.scanner.strength import rsa_weakness
-from tests.pki import forge, make_chain, make_key, make_leaf, make_name
+from demo.pki import forge, make_chain, make_key, make_leaf, make_name
 from tests.vectors import VECTORS, ders_of, needs
 
 SEEN = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -37,7 +37,7 @@ def test_every_field_of_a_good_certificate_is_read() -> None:
     cert = read_certificate(chain.leaf.der)
     assert cert.sha256 == sha256(chain.leaf.der) == chain.leaf.sha256
     assert (cert.subject, cert.subject_cn) == ("CN=www.example.com,O=Ümlaut", "www.example.com")
-    assert cert.issuer == "CN=Test Intermediate 1,O=KeyChest tests"
+    assert cert.issuer == "CN=Test Intermediate 1,O=KeyChest made-up"
     assert (cert.sans, cert.other_sans) == (("www.example.com", "example.com"), ("IP:192.0.2.1",))
     assert cert.not_before is not None
     assert cert.not_before < SEEN

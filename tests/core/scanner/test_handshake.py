@@ -20,7 +20,7 @@ from core.net.dial import Stream, open_stream
 from core.scanner import handshake
 from core.scanner.facts import Failure, FailureKind, Stage
 from core.scanner.handshake import Budget, Served, shake_hands
-from tests.pki import Chain, Forged, make_chain, make_key, make_leaf
+from demo.pki import Chain, Forged, make_chain, make_key, make_leaf
 from tests.servers import alert, drip, first_flight, flood, hang_up, raw_server, reset, send, silent, tls_server
 
 ALLOW: Final = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))

@@ -18,7 +18,7 @@ from core.scanner.facts import Observation, Scan, Status, Target, Tls
 from core.scanner.path import PathTrouble, Roots, RootsUnreadable, VerifiedPath, verify_path
 from core.scanner.roots import PEM, _certificates
 from core.scanner.verdict import judge
-from tests.pki import DAY, Chain, Forged, forge, make_chain, make_intermediate, make_key, make_leaf, make_root
+from demo.pki import DAY, Chain, Forged, forge, make_chain, make_intermediate, make_key, make_leaf, make_root
 from tests.vectors import VECTORS, ders_of, needs
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
@@ -286,7 +286,7 @@ def key_with_exponent(bits: int) -> rsa.RSAPrivateKey:
 def test_no_signature_is_checked_with_a_key_made_to_keep_us_busy(monkeypatch: pytest.MonkeyPatch, bits: int, *, checked: bool) -> None:
     root, key = make_root(now=NOW), key_with_exponent(bits)
     with monkeypatch.context() as patched:
-        patched.setattr("tests.pki.make_key", lambda _kind, _label: key)
+        patched.setattr("demo.pki.make_key", lambda _kind, _label: key)
         between = make_intermediate(root, now=NOW)
     chain = Chain(make_leaf([NAME], between, now=NOW), (between,), root)
     verdict = verified(chain)

@@ -8,8 +8,8 @@ from core.scanner.facts import Failure, FailureKind, Stage
 from core.scanner.path import Roots
 from core.scanner.publicly import BUDGET, NOT_PUBLIC, UNREACHED, answer_of, shown_after_s
 from core.scanner.verdict import Verdict, judge
+from demo.pki import make_chain
 from tests.make import NOW, make_scan
-from tests.pki import make_chain
 
 CLOSED = (
     Failure(FailureKind.REFUSED, Stage.CONNECT, "192.0.2.1 refused the connection on port 443."),

@@ -16,8 +16,8 @@ from core.net.guard import Network
 from core.scanner.facts import FailureKind, Observation, Scan, Stage, Target
 from core.scanner.handshake import Budget
 from core.scanner.scan import MOST_PROBES_AT_ONCE, Outlook, scan_all, scan_target
+from demo.pki import Chain, make_chain
 from tests.dnsserver import bind9, stub_dns
-from tests.pki import Chain, make_chain
 from tests.servers import Server, hang_up, raw_server, silent, tls_server
 
 LOOPBACK: Final[tuple[Network, ...]] = (ipaddress.ip_network("127.0.0.0/8"), ipaddress.ip_network("::1/128"))

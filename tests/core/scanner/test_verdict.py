@@ -16,8 +16,8 @@ from core.scanner.facts import Failure, FailureKind, Finding, Observation, Scan,
 from core.scanner.path import Roots, VerifiedPath
 from core.scanner.subject import Check, Subject
 from core.scanner.verdict import examine, judge
+from demo.pki import make_chain, make_root
 from tests.core.scanner.checks.forged import CASES, NAME, NOW, judged, raw_extension, verdict_on
-from tests.pki import make_chain, make_root
 from tests.vectors import VECTORS, ders_of, needs
 
 

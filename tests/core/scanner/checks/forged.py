@@ -17,7 +17,7 @@ from cryptography.x509.oid import ObjectIdentifier
 from core.scanner.facts import Observation, Scan, Severity, Target, Tls
 from core.scanner.path import Roots
 from core.scanner.verdict import JudgedObservation, Verdict, judge
-from tests.pki import DAY, Chain, Forged, Key, forge, make_chain, make_intermediate, make_key, make_leaf, make_name, make_root
+from demo.pki import DAY, Chain, Forged, Key, forge, make_chain, make_intermediate, make_key, make_leaf, make_name, make_root
 
 NOW: Final = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NAME: Final = "good.example"

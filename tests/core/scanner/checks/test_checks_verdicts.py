@@ -13,8 +13,8 @@ from core.scanner.checks import CHECKS, cert_validity
 from core.scanner.facts import Finding, Severity, Status, sha256
 from core.scanner.path import VerifiedPath
 from core.scanner.subject import Subject
+from demo.pki import DAY, make_chain, make_leaf, make_root
 from tests.core.scanner.checks.forged import CASES, NAME, NOW, Case, judged, verdict_on
-from tests.pki import DAY, make_chain, make_leaf, make_root
 
 
 @pytest.mark.parametrize("case", CASES, ids=[case.title for case in CASES])

@@ -16,7 +16,7 @@ from core.scanner.facts import Failure, FailureKind, Observation, Stage, Target
 from core.scanner.handshake import Budget
 from core.scanner.scan import Outlook, scan_target
 from core.scanner.starttls import PROTOCOLS
-from tests.pki import Chain, make_chain
+from demo.pki import Chain, make_chain
 from tests.servers import Server, raw_server, send
 from tests.starttls_servers import LDAP_GOODBYE, LDAP_UNAVAILABLE, SCRIPTS, Step, mysql_greeting, upgrading
 

@@ -22,7 +22,7 @@ from typing import Final
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID, ObjectIdentifier
 
-from tests.forge import WEAK_RSA, Forged, Key, forge, key_pem, make_key, make_name
+from demo.forge import WEAK_RSA, Forged, Key, forge, key_pem, make_key, make_name
 
 __all__ = [
     "DAY",
@@ -121,7 +121,7 @@ def make_root(
     """A self-signed authority with a key of its own: two calls give two strangers (with RSA keys: unless they share name and size)."""
     now = now or _now()
     return forge(
-        make_name(name, "KeyChest tests"),
+        make_name(name, "KeyChest made-up"),
         None,
         make_key(key, name),
         not_before=not_before or now - 3650 * DAY,
@@ -146,7 +146,7 @@ def make_intermediate(
     """An authority below `issuer`."""
     now = now or _now()
     return forge(
-        make_name(name, "KeyChest tests"),
+        make_name(name, "KeyChest made-up"),
         issuer,
         make_key(key, name),
         not_before=not_before or now - 1825 * DAY,

@@ -1,4 +1,4 @@
-"""One certificate, signed by whom it is told to be: the bench that tests/pki.py stands on."""
+"""One certificate, signed by whom it is told to be: the bench that demo/pki.py stands on."""
 
 from __future__ import annotations
 
