@@ -22,6 +22,11 @@ _SYSTEM = (
     ("named", "bind9"),
     ("pgbackrest", "pgbackrest"),
     ("sshd", "openssh-server"),
+    ("dovecot", "dovecot-imapd dovecot-pop3d dovecot-managesieved"),
+    ("prosody", "prosody"),
+    ("slapd", "slapd"),
+    ("vsftpd", "vsftpd"),
+    ("mariadbd", "mariadb-server-core"),
 )
 _NO_TESTS = 5  # pytest's exit code when none was chosen
 
@@ -67,7 +72,8 @@ def install_missing(environ: Mapping[str, str]) -> list[str]:
     missing = _missing()
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
         print(f"Installing {' '.join(missing)} for the tests.", flush=True)
-        quiet = {**environ, "DEBIAN_FRONTEND": "noninteractive"}
+        # Installed to be started by tests: systemctl does not start them for everybody meanwhile (systemd's docs/ENVIRONMENT.md).
+        quiet = {**environ, "DEBIAN_FRONTEND": "noninteractive", "SYSTEMD_OFFLINE": "1"}
         for words in (("update", "-qq"), ("install", "-y", "-qq", "--no-install-recommends", *" ".join(missing).split())):
             subprocess.run(("apt-get", *words), env=quiet, check=False, stdout=subprocess.DEVNULL)  # noqa: S603, S607 - the system's own
         missing = _missing()

@@ -179,7 +179,15 @@ class _Stage:
         edwards = self.chain([f"lab.{ZONE}"], key="ed25519")
         return [
             self.served("fleet", "ok", fleet.ders, fleet.key_pem),
-            Part("checkout", "soon", "tls", (fresh.ders, stale.ders), (fresh.key_pem, stale.key_pem), (self.address(), self.address())),
+            Part(
+                "checkout",
+                "soon",
+                "tls",
+                (fresh.ders, stale.ders),
+                (fresh.key_pem, stale.key_pem),
+                (self.address(), self.address()),
+                past=((LIFETIME / DAY - 55, stale.ders),),
+            ),
             self.served("lab", "ok", edwards.ders, edwards.key_pem),
         ]
 

@@ -19,7 +19,8 @@ from core.actions.accounts import hash_password, set_up_operator
 from core.actions.domains import add_domains
 from core.actions.policy import Actor
 from core.actions.record_scan import Result, record_scans
-from core.net.names import Listed
+from core.channels.mail import SUBJECTS
+from core.net.names import Listed, u_label
 from core.perspective import LOCAL
 from core.scanner.certificate import known_certificate
 from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target, Tls
@@ -28,11 +29,14 @@ from core.scanner.verdict import judge
 from core.store.accounts import Account, first_account, user_by_email
 from core.store.endpoints import Endpoint, ScanTally, Schedule
 from core.store.incidents import Notice
+from core.store.watches import Watch
 from demo.cast import EMAIL, PASSWORD, Part, World
 from demo.pki import DAY
 
 PAST: Final = 90 * DAY
 PORT: Final = 8443
+INSTALLED: Final = timedelta(hours=3)
+"""A new certificate is on its server so long after it begins."""
 MARK: Final = "demo.json"
 """The file by which a data folder is known as a demonstration's."""
 _TLS: Final = Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "h2")
@@ -114,6 +118,7 @@ def write_past(session: Session, actor: Actor, world: World, port: int, now: dat
     roots = Roots.of([world.root.certificate])
     ids = {name: row for row, name in session.execute(sa.select(Endpoint.id, Endpoint.name))}
     for moment in sorted(moments(world, port, began, now), key=lambda moment: moment.at):
+        _send_until(session, moment.at)
         _record(session, moment, ids[moment.part.name], port, roots)
     _settle(session, now)
 
@@ -127,8 +132,8 @@ def moments(world: World, port: int, began: datetime, now: datetime) -> Iterator
             yield Moment(first, part, tuple((address, _down(address, port)) for address in at if part.addresses))
             continue
         present = tuple(zip(at, part.chains, strict=True))
-        served = [(now - days * DAY, chain) for days, chain in part.past]
-        begins = [first, *(moment for moment, _ in served)]
+        served = [(now - days * DAY + INSTALLED, chain) for days, chain in part.past]
+        begins = [first if served else max(first, min(_newest(part) + INSTALLED, now - 2 * DAY)), *(moment for moment, _ in served)]
         shown = [*(tuple((address, chain) for address in at) for _, chain in served), present]
         yield from (Moment(moment, part, seen) for moment, seen in zip(begins, shown, strict=True))
         yield from (Moment(moment, part, present) for moment in _turns(part) if begins[-1] < moment < now)
@@ -137,6 +142,11 @@ def moments(world: World, port: int, began: datetime, now: datetime) -> Iterator
             around = next((seen for moment, seen in zip(reversed(begins), reversed(shown), strict=True) if moment <= came), present)
             yield Moment(came, part, tuple((address, chain or _down(address, port)) for address in at))
             yield Moment(came + timedelta(hours=7), part, around)
+
+
+def _newest(part: Part) -> datetime:
+    """When the newest of its certificates begins."""
+    return max(leaf.not_before for chain in part.chains if (leaf := known_certificate(chain[0])).not_before is not None)
 
 
 def _turns(part: Part) -> Iterator[datetime]:
@@ -164,10 +174,18 @@ def _record(session: Session, moment: Moment, endpoint_id: int, port: int, roots
     record_scans(session, [result], interval=timedelta(hours=8), spread=lambda: 1.0, now=moment.at)
 
 
+def _send_until(session: Session, moment: datetime) -> None:
+    """Mails that were due before this moment are kept as if they had left then."""
+    unsent = sa.select(Notice, Endpoint).join(Watch, Watch.id == Notice.watch_id).join(Endpoint, Endpoint.id == Watch.endpoint_id)
+    unsent = unsent.where(Notice.cancelled_at.is_(None), Notice.sent_at.is_(None), Notice.due_at < moment)
+    for notice, endpoint in session.execute(unsent):
+        notice.handed_at = notice.sent_at = notice.due_at
+        notice.kept, notice.subject = True, SUBJECTS[notice.kind].format(name=f"{u_label(endpoint.name)}:{endpoint.port}")
+
+
 def _settle(session: Session, now: datetime) -> None:
-    """Mails of the past count as sent when they were due; every name is due now, and the looks of each day are counted."""
-    left = sa.update(Notice).where(Notice.cancelled_at.is_(None), Notice.sent_at.is_(None), Notice.due_at < now - timedelta(hours=1))
-    session.execute(left.values(handed_at=Notice.due_at, sent_at=Notice.due_at, kept=True, subject=Notice.message))
+    """Mails of the past are kept; every name is due now, and the looks of each day are counted."""
+    _send_until(session, now)
     session.execute(sa.update(Schedule).values(next_scan_at=now, urgent=True, requested_at=now, lease_until=None))
     names = session.scalar(sa.select(sa.func.count()).select_from(Endpoint)) or 0
     chance = random.Random(90)  # noqa: S311 - a made-up past, the same each time

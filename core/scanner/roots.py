@@ -14,6 +14,7 @@ from pathlib import Path
 
 import certifi
 from cryptography import x509
+from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.serialization import Encoding
 from cryptography.x509.verification import Store
 
@@ -22,6 +23,9 @@ from core.scanner.facts import Sha256, sha256
 from core.scanner.fields import quietly
 
 PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.*?-----END (?:TRUSTED |X509 )?CERTIFICATE-----", re.DOTALL)
+
+REFUSED = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion, UnsupportedAlgorithm)
+"""What the library raises on odd certificates: a constraint on an address that is none gives a TypeError, for one."""
 
 ONE_SECOND = timedelta(seconds=1)
 
@@ -90,7 +94,7 @@ def _loaded(pem: bytes) -> x509.Certificate | None:
     try:
         cert = x509.load_pem_x509_certificate(pem)
         _ = cert.subject, cert.not_valid_after_utc, cert.extensions
-    except ValueError:  # a root that we cannot read is one that we do not trust
+    except REFUSED:  # a root that we cannot read is one that we do not trust
         return None
     return cert
 

@@ -18,6 +18,7 @@ from core.net.guard import Network, refusal
 from core.net.optout import OptedOut
 from core.net.resolve import Resolution, open_resolver, resolve
 from core.perspective import LOCAL
+from core.scanner.asleep import Sleep
 from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target
 from core.scanner.handshake import NO_APPLICATION_PROTOCOL, Budget, Served, shake_hands
 from core.scanner.starttls import PROTOCOLS, upgrade
@@ -56,19 +57,37 @@ async def scan_target(target: Target, outlook: Outlook, *, allow: Sequence[Netwo
 async def scan_all(
     targets: Sequence[tuple[Key, Target, Sequence[Network]]], outlook: Outlook, *, now: Now, in_flight: int = 200
 ) -> AsyncGenerator[tuple[Key, Scan], None]:
-    """Scans as they end, `in_flight` at a time; each name is looked up once. An error of ours in one scan leaves the others alone."""
+    """Scans as they end, `in_flight` at a time; each name is looked up once. An error of ours in one scan leaves the others alone.
+
+    What failed while this process itself was asleep is scanned again, once. Raises MemoryError: then no scan of this process says anything.
+    """
     waiting = iter(targets)
-    ended: asyncio.Queue[tuple[Key, Scan]] = asyncio.Queue(in_flight)
+    ended: asyncio.Queue[tuple[Key, Scan] | MemoryError] = asyncio.Queue(in_flight)
+    sleep = Sleep()
     async with _open_asker(outlook) as ask:
 
         async def take_turns() -> None:
+            clock = asyncio.get_running_loop().time
             for key, target, allow in waiting:
-                await ended.put((key, await _scan_or_say_why(target, outlook, allow, now, ask)))
+                began_s = clock()
+                try:
+                    scan = await _scan_or_say_why(target, outlook, allow, now, ask)
+                    if sleep.woke_at_s >= began_s and any(seen.failure for seen in scan.observations):
+                        async with _open_asker(outlook) as anew:
+                            scan = await _scan_or_say_why(target, outlook, allow, now, anew)
+                except MemoryError as error:
+                    await ended.put(error)
+                else:
+                    await ended.put((key, scan))
 
         workers = [asyncio.create_task(take_turns()) for _ in range(min(in_flight, len(targets)))]
+        workers.append(asyncio.create_task(sleep.notice()))
         try:
             for _ in targets:
-                yield await ended.get()
+                one = await ended.get()
+                if isinstance(one, MemoryError):
+                    raise one
+                yield one
         finally:
             for worker in workers:
                 worker.cancel()
@@ -98,6 +117,8 @@ async def _open_asker(outlook: Outlook) -> AsyncIterator[Resolve]:
 async def _scan_or_say_why(target: Target, outlook: Outlook, allow: Sequence[Network], now: Now, ask: Resolve) -> Scan:
     try:
         return await _scan(target, outlook, allow, now, ask)
+    except MemoryError:
+        raise
     except Exception:  # noqa: BLE001 - logged whole and told as a failure; the other scans go on
         _log.exception("a scan ended with an error of our own: %s port %d", target.name, target.port)
         words = "KeyChest itself failed while it scanned this name. Its log says how; other names were scanned."

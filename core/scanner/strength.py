@@ -10,6 +10,7 @@ RSA_EXPONENT_BITS_MAX = 256
 """FIPS 186-5 A.1.1. Checking a signature takes as long as the exponent is: one of 3,000 bits a hundred times as long as a usual one."""
 BITS_OF_AN_OCTET = 8
 GOOD_CURVES = ("P-256", "P-384", "P-521")
+KINDS = ("RSA", "EC", "Ed25519", "Ed448")
 BROKEN_HASHES = ("md2", "md4", "md5")
 
 
@@ -41,9 +42,16 @@ def curve_weakness(cert: Certificate) -> str:
     return f"a key on the curve {cert.key_curve}, which browsers do not accept"
 
 
+def kind_weakness(cert: Certificate) -> str:
+    """What is wrong with a key that is of no kind that servers have, or ""."""
+    if cert.key_kind is None or cert.key_kind in KINDS:
+        return ""
+    return f"a key of the kind {cert.key_kind}, which browsers do not accept"
+
+
 def key_weakness(cert: Certificate) -> str:
-    """What is wrong with a key of either kind, or ""."""
-    return rsa_weakness(cert) or curve_weakness(cert)
+    """What is wrong with a key of any kind, or ""."""
+    return rsa_weakness(cert) or curve_weakness(cert) or kind_weakness(cert)
 
 
 def signature_weakness(cert: Certificate) -> str:

@@ -1,3 +1,4 @@
+import contextlib
 import subprocess
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,12 +11,13 @@ from tests.processes import eventually, marked
 from tests.workbench import Bench
 
 
-@pytest.fixture
-def bench(tmp_path: Path) -> Iterator[Bench]:
-    own = broker.prepare(tmp_path)
+@contextlib.contextmanager
+def running_bench(folder: Path) -> Iterator[Bench]:
+    """A bench in this folder, and nothing left of it at the end."""
+    own = broker.prepare(folder)
     process = subprocess.Popen(own.argv, stdout=subprocess.DEVNULL)
     eventually(lambda: answers(own.url))
-    bench = Bench(tmp_path, own)
+    bench = Bench(folder, own)
     yield bench
     for worker in bench.workers:
         worker.kill()
@@ -26,3 +28,9 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
     process.wait()
     broker.tidy(own)
     eventually(lambda: not marked(bench.mark))
+
+
+@pytest.fixture
+def bench(tmp_path: Path) -> Iterator[Bench]:
+    with running_bench(tmp_path) as bench:
+        yield bench

@@ -14,6 +14,7 @@ from core.scanner.checks import (
     cert_expired,
     cert_expiring,
     cert_key_ec,
+    cert_key_other,
     cert_key_rsa,
     cert_ku,
     cert_malformed,
@@ -28,7 +29,7 @@ from core.scanner.checks import (
 )
 from core.scanner.subject import Check
 
-RULESET = "2026-11.1"
+RULESET = "2026-11.2"
 """Stored with every verdict: a pass is this version and a time. Changed whenever a rule or a text is."""
 
 CHECKS: tuple[Check, ...] = (
@@ -45,6 +46,7 @@ CHECKS: tuple[Check, ...] = (
     cert_sig_sha1,
     cert_key_rsa,
     cert_key_ec,
+    cert_key_other,
     cert_validity,
     cert_eku,
     cert_bc,

@@ -1,8 +1,7 @@
-"""The judge, and our diagnosis of why it finds no path. The limbo suite is the regression gate."""
+"""The judge, and our diagnosis of why it finds no path. The limbo suite is asked in test_conformance.py."""
 
 from __future__ import annotations
 
-import json
 import math
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -14,12 +13,11 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
 
 from core.scanner import path as path_module
-from core.scanner.facts import Observation, Scan, Status, Target, Tls
+from core.scanner.facts import Observation, Scan, Target, Tls
 from core.scanner.path import PathTrouble, Roots, RootsUnreadable, VerifiedPath, verify_path
-from core.scanner.roots import PEM, _certificates
+from core.scanner.roots import PEM
 from core.scanner.verdict import judge
 from demo.pki import DAY, Chain, Forged, forge, make_chain, make_intermediate, make_key, make_leaf, make_root
-from tests.vectors import VECTORS, ders_of, needs
 
 NOW = datetime(2026, 11, 20, 12, tzinfo=UTC)
 NAME = "good.example"
@@ -211,64 +209,6 @@ def test_unreadable_roots_of_the_operator_are_refused_in_words(tmp_path: Path, c
         path.write_bytes(content)
     with pytest.raises(RootsUnreadable, match=r"Your own roots were not read from .*own\.pem: .*KEYCHEST_EXTRA_ROOTS"):
         Roots.load(str(path))
-
-
-CRL = "revocation is judged from CRL and OCSP, not here"
-DEPTH = "KeyChest sets no depth of its own"
-CA_LEAF = "a leaf that is an authority is refused by the Baseline Requirements, whatever RFC 5280 says"
-ROOT_PROFILE = "a trusted root is taken as it stands"
-CN_SHAPE = "the CN is not read, so it is not compared with the names either"
-SUFFIX = "wildcards over public suffixes are CERT-WILD-PSL's"
-LIMBO_KNOWN = {
-    "crl__crlnumber-critical": CRL,
-    "crl__crlnumber-missing": CRL,
-    "crl__issuer-missing-crlsign": CRL,
-    "crl__revoked-certificate-with-crl": CRL,
-    "crl__issuer-no-keyusage-extension": "the judge wants keyUsage in every authority, as the Baseline Requirements do",
-    "pathlen__max-chain-depth-0-exhausted": DEPTH,
-    "pathlen__max-chain-depth-1-exhausted": DEPTH,
-    "pathlen__self-issued-certs-pathlen": "the judge counts self-issued authorities towards the path length",
-    "pathlen__validation-ignores-pathlen-in-leaf": CA_LEAF,
-    "webpki__aki__root-with-aki-all-fields": ROOT_PROFILE,
-    "webpki__aki__root-with-aki-ski-mismatch": ROOT_PROFILE,
-    "webpki__eku__root-has-eku": ROOT_PROFILE,
-    "webpki__cn__case-mismatch": CN_SHAPE,
-    "webpki__cn__not-in-san": CN_SHAPE,
-    "webpki__cn__punycode-not-in-san": CN_SHAPE,
-    "webpki__cn__utf8-vs-punycode-mismatch": CN_SHAPE,
-    "webpki__forbidden-dsa-leaf": "keys that are neither RSA nor EC are CERT-KEY-OTHER's",
-    "webpki__san__public-suffix-multi-label-wildcard-san": SUFFIX,
-    "webpki__san__public-suffix-private-namespace-wildcard-san": SUFFIX,
-}
-
-
-@needs("x509-limbo")
-def test_limbo_agrees_with_judge_and_checks_together_but_for_known_reasons() -> None:
-    differ, asked = set(), 0
-    for folder in sorted((VECTORS / "x509-limbo" / "chains").iterdir()):
-        case = json.loads((folder / "case.json").read_text())
-        peer = case["expected_peer_name"] or {}
-        if peer.get("kind") != "DNS":
-            continue
-        asked += 1
-        if _limbo_is_good(folder, peer["value"], case["validation_time"]) != (case["expected_result"] == "SUCCESS"):
-            differ.add(folder.name)
-    assert differ == set(LIMBO_KNOWN)
-    assert asked > 80
-
-
-def _limbo_is_good(folder: Path, name: str, time: str | None) -> bool:
-    now = datetime.fromisoformat(time) if time else datetime(2026, 7, 15, tzinfo=UTC)
-    anchors = _certificates((folder / "roots.pem").read_bytes())
-    if not anchors:
-        return False  # a root that cannot be read is not trusted
-    extra = folder / "intermediates.pem"
-    chain = (*ders_of(folder / "leaf.pem"), *(ders_of(extra) if extra.is_file() else ()))
-    seen = Observation("192.0.2.1", "local", tls=Tls("", "", "", ""), chain=chain)
-    (address,) = judge(Scan(Target(name), now, (), (seen,)), Roots.of(anchors), now).addresses
-    errors = [finding for finding in address.findings if finding.status in (Status.ERROR, Status.UNKNOWN)]
-    assert address.verified or errors, "what is not verified must have a finding that says why"
-    return address.verified and not errors
 
 
 def key_with_exponent(bits: int) -> rsa.RSAPrivateKey:

@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Final, cast
 
 from cryptography import x509
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import dsa, rsa
 from cryptography.x509.oid import ObjectIdentifier
 
 from core.scanner.facts import Observation, Scan, Severity, Target, Tls
@@ -154,6 +154,11 @@ class PublicHalf:
         return rsa.RSAPublicNumbers(65537, (1 << self.bits) - 1).public_key()
 
 
+def with_dsa() -> Served:
+    """A key that no browser takes, which the judge lets pass."""
+    return good(key=dsa.generate_private_key(1024))()
+
+
 def very_long() -> Served:
     chain = make_chain([NAME], key=cast("Key", PublicHalf(4104)), now=NOW)
     return chain.root, chain.ders
@@ -245,6 +250,7 @@ CASES: Final = (
     Case("secp256k1", good(key="secp256k1"), {"CERT-KEY-EC": C}, "on the curve secp256k1"),
     Case("P-192, self-signed", alone(key="p192"), {"CERT-KEY-EC": C, "CERT-SELF-SIGNED": C}),
     Case("Ed25519", good(key="ed25519"), verified=True),
+    Case("DSA", with_dsa, {"CERT-KEY-OTHER": C}, "a key of the kind DSA", verified=True),
     # profile
     Case("199 days", issued("2026-11-01", 199 * DAY), verified=True),
     Case("199 days and a second", issued("2026-11-01", 199 * DAY + SECOND), {"CERT-VALIDITY": I}, "within a day of the 200 days"),
