@@ -216,7 +216,7 @@ class Settings:
     def backups(self, role: DatabaseRole = "worker") -> dict[str, Any]:
         """What backups are made with, as core/backups/plan.py wants it. Raises SettingError as `database` does."""
         values = {spec.metadata["env"]: (getattr(self, spec.name), spec.default) for spec in fields(self)}
-        raw = {name: _written(value) for name, (value, default) in values.items() if value != default}
+        raw = {name: written(value) for name, (value, default) in values.items() if value != default}
         return {
             "data": self.data,
             "production": self.production,
@@ -254,7 +254,7 @@ class Settings:
         return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
 
 
-def _written(value: object) -> str:
+def written(value: object) -> str:
     """A setting as it would be written in the environment."""
     if isinstance(value, tuple):
         return ",".join(str(part) for part in value)

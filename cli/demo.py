@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -22,8 +21,9 @@ from config import SettingError, Settings
 from core.actions.accounts import issue_setup_link
 from core.actions.policy import Actor
 from core.store.db import Sessions
+from demo import MARK
 from demo.cast import EMAIL, NETWORK, PASSWORD, make_world
-from demo.stage import MARK, PAST, make_account, write_past, write_world
+from demo.stage import PAST, make_account, write_past, write_world
 
 FOLDER: Final = place.PROJECT / "var" / "demo"
 FRESH: Final = timedelta(hours=12)
@@ -45,7 +45,7 @@ def demo(port: int | None, data: Path | None) -> None:
     with place.claimed(folder):
         plan = _kept(folder, now)
         if plan is None:
-            _clear(folder)
+            _put_aside(folder, now)
             up.say("Making up names, certificates and 90 days of past …")
             plan = _make(folder, port, now)
         _point_at(folder, plan)
@@ -75,14 +75,14 @@ def _kept(folder: Path, now: datetime) -> dict[str, Any] | None:
     return plan if timedelta(0) <= now - datetime.fromisoformat(plan["made_at"]) < FRESH and plan.get("whole") else None
 
 
-def _clear(folder: Path) -> None:
-    """Take away an older demonstration, known by its mark: all in it was made up."""
+def _put_aside(folder: Path, now: datetime) -> None:
+    """Move an older demonstration, known by its mark, into a folder beside the new one: somebody may have typed something into it."""
     if (folder / MARK).exists():
-        for entry in folder.iterdir():
-            if entry.is_dir():
-                shutil.rmtree(entry)
-            elif entry.name != "up.lock":
-                entry.unlink()
+        before = folder / f"before-{now:%Y-%m-%dT%H%M%S}"
+        before.mkdir(mode=0o700)
+        for entry in [entry for entry in folder.iterdir() if entry.name != place.LOCK and not entry.name.startswith("before-")]:
+            entry.rename(before / entry.name)
+        up.say(f"The demonstration from before lies in {before}. Remove it when you like.")
 
 
 def _make(folder: Path, port: int | None, now: datetime) -> dict[str, Any]:

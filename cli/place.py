@@ -17,7 +17,7 @@ from cli.words import MISCONFIGURED, UNAVAILABLE, Sorry
 from config import SettingError, Settings
 
 PROJECT = Path(__file__).resolve().parents[1]
-_LOCK = "up.lock"
+LOCK = "up.lock"
 _ADDRESS = "address"
 
 data_option = click.option("--data", type=click.Path(file_okay=False, path_type=Path), help="Folder for everything that KeyChest writes.")
@@ -76,7 +76,7 @@ def make_private(data: Path) -> None:
     try:
         data.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = data.stat()
-        ours = (data / _LOCK).exists() or not any(data.iterdir())
+        ours = (data / LOCK).exists() or not any(data.iterdir())
         if found.st_mode & 0o077 and not ours:
             raise Sorry(f"{data} can be read by other users and holds other things. Run chmod 700 on it, or choose another with --data.")
         data.chmod(0o700)
@@ -87,7 +87,7 @@ def make_private(data: Path) -> None:
 @contextmanager
 def claimed(data: Path) -> Iterator[None]:
     """One `up` on a data folder at a time. The lock is the kernel's: it ends with this process, however that ends."""
-    descriptor = os.open(data / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
+    descriptor = os.open(data / LOCK, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)

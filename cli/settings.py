@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from cli import place
-from config import Settings
+from config import Settings, written
 
 _HEAD = """# Settings
 
@@ -34,7 +34,7 @@ def listing(now: Settings) -> str:
     blocks = []
     for spec in dataclasses.fields(Settings):
         value = getattr(now, spec.name)
-        shown = ("set, hidden" if value else "") if spec.metadata["secret"] else _text(value)
+        shown = ("set, hidden" if value else "") if spec.metadata["secret"] else written(value)
         blocks.append(f"{spec.metadata['env']} = {shown or '(unset)'}\n    {spec.metadata['says']}\n")
     return "\n".join(blocks)
 
@@ -43,16 +43,8 @@ def markdown() -> str:
     """The page docs/settings.md: one heading a setting."""
     blocks = [_HEAD]
     for spec in dataclasses.fields(Settings):
-        default = _text(spec.default)
+        default = written(spec.default)
         secret = " Secret." if spec.metadata["secret"] else ""
         known = f" Default: `{default}`." if default else ""
         blocks.append(f"## {spec.metadata['env']}\n\n{spec.metadata['says']}{known}{secret}\n")
     return "\n".join(blocks)
-
-
-def _text(value: object) -> str:
-    if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)

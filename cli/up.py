@@ -29,6 +29,7 @@ from core.broker import answers
 from core.scanner.roots import Roots, RootsUnreadable
 from core.store.accounts import operator_exists
 from core.store.db import Sessions
+from demo import MARK
 
 BROKER_PATIENCE_S = 15.0
 QUEUES = ("now", "scan", "ops")
@@ -42,6 +43,8 @@ BACKUP = "backup"
 def up(port: int | None, host: str | None, data: Path | None) -> None:
     """Start everything here and keep it running: portal, workers, clock, and a broker unless REDIS_URL names one."""
     settings = place.settings(port=port, host=host, data=data)
+    if (settings.data / MARK).exists():
+        raise Sorry(f"{settings.data} holds a demonstration, whose password everybody knows. Choose another with --data.", MISCONFIGURED)
     place.make_private(settings.data)
     _check_roots(settings)
     with place.claimed(settings.data):

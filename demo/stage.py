@@ -30,6 +30,7 @@ from core.store.accounts import Account, first_account, user_by_email
 from core.store.endpoints import Endpoint, ScanTally, Schedule
 from core.store.incidents import Notice
 from core.store.watches import Watch
+from demo import MARK
 from demo.cast import EMAIL, PASSWORD, Part, World
 from demo.pki import DAY
 
@@ -37,8 +38,6 @@ PAST: Final = 90 * DAY
 PORT: Final = 8443
 INSTALLED: Final = timedelta(hours=3)
 """A new certificate is on its server so long after it begins."""
-MARK: Final = "demo.json"
-"""The file by which a data folder is known as a demonstration's."""
 _TLS: Final = Tls("TLSv1.3", "TLS_AES_256_GCM_SHA384", "X25519MLKEM768", "h2")
 _DOWN: Final = Failure(FailureKind.TIMEOUT, Stage.CONNECT, "{} did not answer on port {} within 5 seconds.")
 
@@ -133,7 +132,8 @@ def moments(world: World, port: int, began: datetime, now: datetime) -> Iterator
             continue
         present = tuple(zip(at, part.chains, strict=True))
         served = [(now - days * DAY + INSTALLED, chain) for days, chain in part.past]
-        begins = [first if served else max(first, min(_newest(part) + INSTALLED, now - 2 * DAY)), *(moment for moment, _ in served)]
+        oldest = (part.past[0][1],) if part.past else part.chains
+        begins = [max(first, min(_begin(oldest) + INSTALLED, now - 2 * DAY)), *(moment for moment, _ in served)]
         shown = [*(tuple((address, chain) for address in at) for _, chain in served), present]
         yield from (Moment(moment, part, seen) for moment, seen in zip(begins, shown, strict=True))
         yield from (Moment(moment, part, present) for moment in _turns(part) if begins[-1] < moment < now)
@@ -144,9 +144,9 @@ def moments(world: World, port: int, began: datetime, now: datetime) -> Iterator
             yield Moment(came + timedelta(hours=7), part, around)
 
 
-def _newest(part: Part) -> datetime:
-    """When the newest of its certificates begins."""
-    return max(leaf.not_before for chain in part.chains if (leaf := known_certificate(chain[0])).not_before is not None)
+def _begin(chains: Sequence[Sequence[bytes]]) -> datetime:
+    """When the newest of these leaves begins."""
+    return max(leaf.not_before for chain in chains if (leaf := known_certificate(chain[0])).not_before is not None)
 
 
 def _turns(part: Part) -> Iterator[datetime]:

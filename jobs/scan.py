@@ -80,9 +80,14 @@ async def _record(context: Context, results: asyncio.Queue[Result | None]) -> No
 
 
 def _judged(scan: Scan, roots: Roots, context: Context) -> Verdict:
-    """The verdict; where judging itself fails, that is what is recorded, so that one odd answer does not hold up the others."""
+    """The verdict; where judging itself fails, that is what is recorded, so that one odd answer does not hold up the others.
+
+    Raises MemoryError, which says nothing of the answer: the job ends, the leases run out, and all is scanned again.
+    """
     try:
         return judge(scan, roots, context.now())
+    except MemoryError:
+        raise
     except Exception:
         log.exception("the scan of %s port %d could not be judged", scan.target.name, scan.target.port)
         return judge(_without_what_was_seen(scan, "judged"), roots, context.now())
@@ -98,11 +103,11 @@ def _without_what_was_seen(scan: Scan, verb: str) -> Scan:
 def _record_chunk(context: Context, chunk: list[Result]) -> None:
     """Record a chunk; where something in it cannot be, one by one, and the one that cannot without what was seen.
 
-    A database that is away is another matter: the job ends, the leases run out, and all is scanned again.
+    A database that is away, or a process without memory, is another matter: the job ends, the leases run out, and all is scanned again.
     """
     try:
         _record_together(context, chunk)
-    except OperationalError:
+    except (OperationalError, MemoryError):
         raise
     except Exception:
         if len(chunk) > 1:
@@ -119,7 +124,7 @@ def _record_bare(context: Context, result: Result) -> None:
     bare = _without_what_was_seen(result.verdict.scan, "recorded")
     try:
         _record_together(context, [replace(result, verdict=judge(bare, Roots.load(context.extra_roots), context.now()))])
-    except OperationalError:
+    except (OperationalError, MemoryError):
         raise
     except Exception:
         log.exception("endpoint %d is put off", result.endpoint_id)

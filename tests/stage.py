@@ -117,10 +117,10 @@ def command(pid: int) -> str:
 
 
 @contextlib.contextmanager
-def installation(data: Path, settings: Mapping[str, str], *, port: int = 0) -> Iterator[Installation]:
-    """`./keychest up` on a data folder, stopped in order at the end."""
+def installation(data: Path, settings: Mapping[str, str], *, port: int = 0, verb: str = "up") -> Iterator[Installation]:
+    """`./keychest up` (or `demo`) on a data folder, stopped in order at the end."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("KEYCHEST_", "DATABASE_URL", "REDIS_URL"))}
-    arguments = [sys.executable, "-P", "-m", "cli", "up", "--port", str(port), "--data", str(data)]
+    arguments = [sys.executable, "-P", "-m", "cli", verb, "--port", str(port), "--data", str(data)]
     process = subprocess.Popen(
         arguments, cwd=ROOT, env=clean | {"PYTHONPATH": str(ROOT)} | dict(settings), text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,

@@ -23,7 +23,7 @@ from core.net.names import Listed, NameRefused
 from core.net.optout import OptedOut
 from core.net.upgrades import PORT_PROTOCOL
 from core.store.db import rowcount
-from core.store.spot_checks import KEPT, SpotCheck, SpotDial, new_spot_ref
+from core.store.spot_checks import KEPT, SpotCheck, SpotDial, lock_limits, new_spot_ref
 
 PORTS: Final = {443: "", 8443: "", 25: "smtp", 465: "", 587: "smtp", 110: "pop3", 995: "", 143: "imap", 993: "", 4190: "sieve"}
 """The ports that strangers may have dialled, and how each is reached: web and mail, and nothing else."""
@@ -76,6 +76,7 @@ def ask_spot_check(session: Session, *, listed: Listed, visitor: Visitor, opted_
     """Take on a question; its reference. Raises Refused where a limit is reached or the name asked not to be scanned."""
     if words := opted_out.name_refusal([listed.name]):
         raise Refused(words, "name")
+    lock_limits(session)
     since = sa.and_(SpotCheck.asked_at > now - WINDOW, SpotCheck.asked_at <= now + WINDOW)
     again = f"Try again after {now + WINDOW:%H:%M} UTC."
     for column, value, most, words in (
@@ -119,6 +120,7 @@ def claim_spot_check(session: Session, check_id: int, now: datetime) -> int | No
 
 def spot_check_may_dial(session: Session, check_id: int, addresses: Sequence[str], now: datetime) -> str:
     """Note that these are dialled now, and how many there are; a sentence instead where one of them was dialled too often."""
+    lock_limits(session)
     keys = sorted({_address_key(address) for address in addresses})
     count = sa.func.count()
     since = sa.and_(SpotDial.at > now - WINDOW, SpotDial.at <= now + WINDOW)

@@ -7,6 +7,7 @@ address that is not public is not named: it may come from a resolver that knows 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from math import ceil
 from typing import Any, Final
 
@@ -14,7 +15,7 @@ from core.scanner.certificate import Certificate
 from core.scanner.facts import Failure, FailureKind, Observation, Stage
 from core.scanner.handshake import Budget
 from core.scanner.scan import MOST_PROBES_AT_ONCE
-from core.scanner.summary import Summary, summarise
+from core.scanner.summary import summarise
 from core.scanner.verdict import JudgedObservation, Verdict
 from core.scanner.wording import short
 
@@ -51,11 +52,11 @@ def words_for(seen: Observation) -> str:
 
 def answer_of(verdict: Verdict) -> dict[str, Any]:
     """The answer, as JSON values: state, sentence, addresses, certificates by digest, and findings with the addresses they are about."""
-    summary = summarise(verdict)
+    summary = summarise(replace(verdict, addresses=tuple(map(_told, verdict.addresses))))
     leaves = {each.leaf.sha256: each for each in verdict.addresses if each.leaf is not None}
     return {
         "state": summary.state,
-        "sentence": _sentence(verdict, summary),
+        "sentence": summary.sentence,
         "ends_at": summary.ends_at.isoformat() if summary.ends_at else "",
         "cname_chain": list(verdict.scan.cname_chain),
         "addresses": [_address(each) for each in verdict.addresses if each.observation.address and not _hidden(each.observation)],
@@ -65,19 +66,17 @@ def answer_of(verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def _told(each: JudgedObservation) -> JudgedObservation:
+    """With the words that strangers read in place of a failure's own."""
+    seen = each.observation
+    if seen.failure is None:
+        return each
+    return replace(each, observation=replace(seen, failure=replace(seen.failure, message=words_for(seen))))
+
+
 def _hidden(seen: Observation) -> bool:
     """Whether the guard refused this very address."""
     return seen.failure is not None and seen.failure.kind is FailureKind.REFUSED_ADDRESS and bool(seen.address)
-
-
-def _sentence(verdict: Verdict, summary: Summary) -> str:
-    failures = [seen for seen in verdict.scan.observations if seen.failure is not None]
-    if summary.state == "unk":
-        words = list(dict.fromkeys(map(words_for, failures)))
-        return words[0] if len(words) == 1 else f"No certificate was seen at {len(failures)} addresses. {words[0]}"
-    if failures and not [each for each in verdict.findings if each.status in {"error", "warn"}]:
-        return f"{len(failures)} of {len(verdict.addresses)} addresses did not answer: {words_for(failures[0])}"
-    return summary.sentence
 
 
 def _address(each: JudgedObservation) -> Mapping[str, str]:

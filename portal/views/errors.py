@@ -15,6 +15,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, TooManyRequests
 from core.actions.policy import NotAllowed
 from core.render import render
 from portal.htmx import fragment_wanted, into_notices
+from portal.parts import parts
 
 _log = logging.getLogger("keychest.portal")
 
@@ -130,7 +131,8 @@ def _answer(problem: Problem, status: int = 0) -> Response:
     if fragment_wanted():
         body = render("errors/_notice.html", problem=problem)
         return into_notices(_response(body, status or problem.status))
-    return _response(render("errors/page.html", problem=problem, again=request.method == "GET"), status or problem.status)
+    body = render("errors/page.html", problem=problem, again=request.method == "GET", demo=parts().demo is not None)
+    return _response(body, status or problem.status)
 
 
 def _response(body: str, status: int) -> Response:

@@ -11,7 +11,6 @@ from flask.typing import ResponseReturnValue
 from core.actions.accounts import Refused
 from core.actions.spot_checks import PORTS, Visitor, ask_spot_check, read_spot_target
 from core.store.spot_checks import SpotCheck, spot_check
-from portal.gate import found
 from portal.html import page
 from portal.parts import acting, now, parts, reading
 
@@ -53,9 +52,11 @@ def ask() -> ResponseReturnValue:
 @views.get("/<ref>")
 def show_one(ref: str) -> ResponseReturnValue:
     """How far it is, or the answer; its fragment asks for itself again until there is one. Nobody may index or keep it."""
-    check = found(spot_check(reading(), ref, now()))
-    shown = _shown(check)
     headers = {"X-Robots-Tag": "noindex, nofollow"}
+    check = spot_check(reading(), ref, now())
+    if check is None:
+        return page("spot_checks/over.html", status=404, headers=headers)
+    shown = _shown(check)
     return page("spot_checks/one.html", part="spot_checks/_one.html", headers=headers, check=check, **shown)
 
 

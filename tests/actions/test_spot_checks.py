@@ -1,5 +1,6 @@
 """What strangers may ask: which ports, how often, about whom."""
 
+import threading
 from datetime import timedelta
 from ipaddress import ip_network
 
@@ -88,6 +89,24 @@ def test_one_name_is_asked_for_so_often_by_everybody_together(sessions: Sessions
         ask(sessions, "victim.example", at=f"10.{number}.0.1")
     with pytest.raises(Refused, match="by all together"):
         ask(sessions, "victim.example", at="10.99.0.1")
+
+
+def test_the_limits_hold_for_many_who_ask_at_once(sessions: Sessions) -> None:
+    outcomes: list[str] = []
+
+    def one(number: int) -> None:
+        try:
+            outcomes.append(ask(sessions, "victim.example", at=f"10.{number}.0.1"))
+        except Refused as refused:
+            outcomes.append(str(refused))
+
+    threads = [threading.Thread(target=one, args=(number,)) for number in range(3 * spot_checks.PER_NAME)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(outcomes) == len(threads)
+    assert sum("by all together" not in outcome for outcome in outcomes) == spot_checks.PER_NAME
 
 
 def test_many_names_of_one_address_are_dialled_so_often(sessions: Sessions) -> None:

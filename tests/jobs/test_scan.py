@@ -1,6 +1,7 @@
 """The scan job itself, over real handshakes: what it records, and what one odd endpoint does to the others."""
 
 import logging
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from pathlib import Path
@@ -12,8 +13,10 @@ from core.actions.claim_scans import Claimed, claim_due
 from core.actions.domains import add_domains
 from core.backups.plan import Plan
 from core.net.names import Listed
+from core.net.optout import OptedOut
 from core.perspective import LOCAL
-from core.store.db import Sessions
+from core.scanner.verdict import Verdict
+from core.store.db import Sessions, make_engine
 from core.store.endpoints import Endpoint, Schedule
 from core.store.watches import Watch
 from demo.pki import make_chain
@@ -77,9 +80,39 @@ def test_private_ranges_are_dialled_for_the_accounts_that_are_named_and_no_other
         assert server.connections == 0
 
 
-def test_one_that_cannot_be_recorded_holds_up_no_other(sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    from core.store.db import make_engine
+def test_a_watch_of_a_name_that_asked_not_to_be_scanned_is_not_dialled_and_says_so(sessions: Sessions, tmp_path: Path) -> None:
+    chain = make_chain(["*.kc.test"])
+    zone = {"kc.test": "quiet A 127.0.0.1\nalias CNAME quiet.kc.test.\nplace A 127.0.0.9\nloud A 127.0.0.1"}
+    with tls_server(chain.pem, chain.key_pem) as server, bind9(zone) as resolver:
+        names = ("quiet", "alias", "place", "loud")
+        claims = add(sessions, *(Listed(f"{name}.kc.test", server.port) for name in names))
+        opted_out = OptedOut(frozenset({"quiet.kc.test"}), (ip_network("127.0.0.9/32"),))
+        context = replace(make_context(sessions, tmp_path, resolver, roots=chain.root.pem), opted_out=opted_out)
+        assert run(context, claims) == {"quiet.kc.test": "unk", "alias.kc.test": "unk", "place.kc.test": "unk", "loud.kc.test": "ok"}
+        assert server.connections == 1
+    with sessions.reading() as session:
+        said = dict(session.execute(sa.select(Watch.name, Watch.sentence)).all())
+    assert said["alias.kc.test"].startswith("quiet.kc.test asked not to be scanned")
+    assert said["place.kc.test"].startswith("127.0.0.9 asked not to be scanned")
 
+
+def test_without_memory_nothing_is_said_of_a_server(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def starved(*_words: object) -> Verdict:
+        raise MemoryError
+
+    monkeypatch.setattr("jobs.scan.judge", starved)
+    sessions = Sessions(make_engine(sqlite_url))
+    claims = add(sessions, Listed("localhost", 1))
+    with pytest.raises(BaseExceptionGroup) as ended:
+        run(make_context(sessions, tmp_path, "127.0.0.1:9"), claims)
+    assert ended.group_contains(MemoryError)
+    with sessions.reading() as session:
+        assert session.scalars(sa.select(Schedule.scans)).all() == [0]
+        assert session.scalars(sa.select(Watch.state)).all() == ["live"]
+    sessions.engine.dispose()
+
+
+def test_one_that_cannot_be_recorded_holds_up_no_other(sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sessions = Sessions(make_engine(sqlite_url))
     chain = make_chain(["*.kc.test"])
     with tls_server(chain.pem, chain.key_pem) as server, bind9({"kc.test": "* A 127.0.0.1"}) as resolver:

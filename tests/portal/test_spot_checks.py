@@ -69,7 +69,9 @@ def test_the_link_ends_after_a_day_and_a_guess_leads_nowhere(site: Site, make_si
     path = asked(site)
     assert site.client().get("/check/" + "0" * 32).status_code == 404
     later = make_site(now=lambda: NOW + timedelta(minutes=1) + KEPT)
-    assert later.client().get(path).status_code == 404
+    ended = later.client().get(path)
+    assert ended.status_code == 404
+    assert "deleted 24 hours after it was asked" in ended.text
 
 
 @pytest.mark.parametrize(
