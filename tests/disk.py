@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import eventually
+
 
 @dataclass(frozen=True, slots=True)
 class Disk:
@@ -21,6 +23,10 @@ class Disk:
 
     def resize(self, size: int) -> None:
         subprocess.run(("mount", "-o", f"remount,size={size}", str(self.path)), check=True)
+
+    def fill(self) -> None:
+        """Leave no room. What is written meanwhile may be in the way of that: then it is tried with what there is then."""
+        eventually(lambda: not subprocess.run(("mount", "-o", f"remount,size={self.used()}", str(self.path)), check=False).returncode)
 
     def used(self) -> int:
         return shutil.disk_usage(self.path).used

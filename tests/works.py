@@ -99,8 +99,10 @@ def works(folder: Path, *, data: Path | None = None, url: str = "", lease_s: int
         sessions = Sessions(make_engine(url)) if url else running.sessions()
         with sessions.writing() as session:
             actor = make_actor(session, OWNER, now=datetime.now(UTC))
-        yield Works(running, sessions, actor, port)
-        sessions.engine.dispose()
+        try:
+            yield Works(running, sessions, actor, port)
+        finally:
+            sessions.engine.dispose()
 
 
 def kill(pid: int) -> None:

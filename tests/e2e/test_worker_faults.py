@@ -129,7 +129,7 @@ def test_a_broker_that_is_full_is_told_and_refuses_without_loss(at_work: Works) 
 def test_a_disk_that_fills_while_results_are_recorded_is_told_and_loses_none(tmp_path: Path) -> None:
     with disk(tmp_path / "small", 64 * MEGABYTE) as small, works(tmp_path / "rest", data=small.path / "data", lease_s=LEASE_S) as at_work:
         made_before = in_the_middle(at_work, "room")
-        small.resize(small.used())
+        small.fill()
         eventually(lambda: is_full(at_work))
         eventually(lambda: at_work.told()["status"] == "bad", within_s=40)
         assert 0 < scans_made(at_work) - made_before < NAMES

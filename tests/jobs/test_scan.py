@@ -15,7 +15,9 @@ from core.backups.plan import Plan
 from core.net.names import Listed
 from core.net.optout import OptedOut
 from core.perspective import LOCAL
-from core.scanner.verdict import Verdict
+from core.scanner.facts import Scan
+from core.scanner.path import Roots
+from core.scanner.verdict import Verdict, judge
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import Endpoint, Schedule
 from core.store.watches import Watch
@@ -97,8 +99,12 @@ def test_a_watch_of_a_name_that_asked_not_to_be_scanned_is_not_dialled_and_says_
 
 
 def test_without_memory_nothing_is_said_of_a_server(sqlite_url: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def starved(*_words: object) -> Verdict:
-        raise MemoryError
+    asked = iter(range(99))
+
+    def starved(scan: Scan, roots: Roots, now: datetime) -> Verdict:
+        if next(asked) == 0:
+            raise MemoryError
+        return judge(scan, roots, now)
 
     monkeypatch.setattr("jobs.scan.judge", starved)
     sessions = Sessions(make_engine(sqlite_url))
