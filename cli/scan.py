@@ -15,7 +15,7 @@ from core.net.lists import DIRECT, read_address, read_target
 from core.net.names import NameRefused
 from core.net.upgrades import PROTOCOLS
 from core.scanner.certificate import Certificate
-from core.scanner.facts import Finding, Observation, Scan, Status, Target
+from core.scanner.facts import Finding, Observation, OtherKey, Scan, Status, Target
 from core.scanner.path import Roots, RootsUnreadable
 from core.scanner.scan import Outlook, scan_target
 from core.scanner.verdict import JudgedObservation, Verdict, judge
@@ -77,7 +77,7 @@ def _target(name: str, starttls: str, address: str) -> Target:
     except NameRefused as refused:
         raise click.UsageError(f"--address: {refused}") from None
     try:
-        return Target(*read_target(name, starttls=starttls, address=literal).key)
+        return Target(*read_target(name, starttls=starttls, address=literal).key, OtherKey.ASKED)
     except NameRefused as refused:
         raise click.UsageError(f"{refused} {_NAME_HELP}") from None
 
@@ -109,6 +109,7 @@ def _address(judged: JudgedObservation) -> dict[str, Any]:
     return {
         "address": observation.address,
         "perspective": observation.perspective,
+        "key_asked": observation.key_asked or None,
         "failure": failure and {"kind": failure.kind.value, "stage": failure.stage.value, "message": failure.message},
         "tls": tls and {"version": tls.version, "cipher": tls.cipher, "group": tls.group, "alpn": tls.alpn},
         "leaf": judged.leaf and _leaf(judged.leaf),

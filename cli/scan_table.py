@@ -52,6 +52,8 @@ def _heading(target: Target, cnames: tuple[str, ...]) -> Text:
 def _panel(judged: JudgedObservation, now: datetime) -> Panel:
     observation = judged.observation
     title = observation.address or "no address"
+    if observation.key_asked:
+        title += f", asked for {observation.key_asked}"
     if observation.failure is not None:
         failure = observation.failure
         body = Text.assemble(("✗ ", "bold red"), _shown(failure.message), (f"\n  {failure.kind.value} ({failure.stage.value})", "dim"))
@@ -115,7 +117,7 @@ def _summary(verdict: Verdict) -> Text:
     if failed == len(observations):
         return Text("No address gave a certificate.", "bold red")
     if failed or bad:
-        parts = [f"{failed} of {len(observations)} addresses failed"] if failed else []
+        parts = [f"{failed} of {verdict.scan.addresses} addresses failed"] if failed else []
         parts += [f"{bad} {'finding is' if bad == 1 else 'findings are'} an error"] if bad else []
         return Text(" and ".join(parts)[:1].upper() + " and ".join(parts)[1:] + ".", "bold red")
     return Text("Nothing is wrong.", "bold green") if not verdict.findings else Text("Nothing is an error; see the findings.", "green")

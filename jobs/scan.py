@@ -44,8 +44,8 @@ def _read(context: Context, claims: Sequence[Claimed]) -> list[tuple[Claimed, Ta
     with context.sessions.reading() as session:
         allowed = account_refs(session, sorted(accounts_allowed(session, context.scan_allow_accounts))).values()
         return [
-            (claimed, Target(row.name, row.port, row.starttls, row.address), context.scan_allow if row.scope in allowed else ())
-            for claimed, row in scans_in_hand(session, LOCAL, claims)
+            (each.claimed, each.target, context.scan_allow if each.scope in allowed else ())
+            for each in scans_in_hand(session, LOCAL, claims)
         ]
 
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from core.actions.spot_checks import claim_spot_check, record_spot_check, spot_check_may_dial
-from core.scanner.facts import Target
+from core.scanner.facts import OtherKey, Target
 from core.scanner.path import Roots
 from core.scanner.publicly import BUDGET, answer_of, shown_after_s
 from core.scanner.scan import Outlook, scan_target
@@ -44,7 +44,7 @@ def _take(context: Context, check_id: int) -> _Asked | None:
         row = session.get(SpotCheck, check_id) if claim is not None else None
         if claim is None or row is None:
             return None
-        return _Asked(check_id, claim, Target(row.name, row.port, row.starttls), context.now())
+        return _Asked(check_id, claim, Target(row.name, row.port, row.starttls, other_key=OtherKey.ASKED), context.now())
 
 
 async def _answer_all(context: Context, asked: Sequence[_Asked], roots: Roots) -> None:

@@ -33,9 +33,10 @@ class Letter:
 
 @dataclass(frozen=True, slots=True)
 class AddressRow:
-    """One address and what each perspective saw there."""
+    """One address and what each perspective saw there; a second one where it serves a certificate of the other kind of key too."""
 
     address: str
+    key_asked: str
     seen: Mapping[str, Seen]
     marks: tuple[str, ...]
 
@@ -115,17 +116,23 @@ def together(changes: Sequence[Change]) -> tuple[tuple[Change, tuple[str, ...]],
 
 def address_rows(seen: Sequence[Seen], found: Sequence[Found]) -> tuple[AddressRow, ...]:
     """The addresses that the name has now, each with the worst marks of the findings about it."""
-    rows: dict[str, dict[str, Seen]] = {}
+    rows: dict[tuple[str, str], dict[str, Seen]] = {}
     for each in seen:
         if not each.gone:
-            rows.setdefault(each.address, {})[each.perspective] = each
-    everywhere = len(rows)
+            rows.setdefault((each.address, each.key_asked), {})[each.perspective] = each
+    leaves = {each.leaf for each in seen}
     spread = Counter((finding.check, finding.certificate) for finding in found)
-    marks: dict[str, list[str]] = {}
-    for finding in found:
-        if spread[finding.check, finding.certificate] < everywhere:
-            marks.setdefault(finding.address, []).append(MARKS.get(finding.status, "unk"))
-    return tuple(AddressRow(address, by_perspective, tuple(marks.get(address, ()))) for address, by_perspective in rows.items())
+    local = [finding for finding in found if spread[finding.check, finding.certificate] < len(rows)]
+    return tuple(
+        AddressRow(address, key_asked, there, _marks(address, {each.leaf for each in there.values()}, leaves, local))
+        for (address, key_asked), there in rows.items()
+    )
+
+
+def _marks(address: str, own: set[str | None], leaves: set[str | None], found: Sequence[Found]) -> tuple[str, ...]:
+    """Of what was found at this address, what is not about a leaf that another row of it serves."""
+    here = [finding for finding in found if finding.address == address]
+    return tuple(MARKS.get(each.status, "unk") for each in here if each.certificate in own or each.certificate not in leaves)
 
 
 def grouped(found: Iterable[Found]) -> tuple[tuple[Found, tuple[str, ...]], ...]:

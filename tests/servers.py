@@ -8,6 +8,7 @@ with raw_server(send(b"HTTP/1.1 400 Bad Request\\r\\n\\r\\n")) as server:   # an
 from __future__ import annotations
 
 import contextlib
+import itertools
 import socket
 import struct
 import tempfile
@@ -106,9 +107,16 @@ def tls_server(
     alpn: Sequence[bytes] | None = None,
     staple: bytes = b"",
     wants_client_certificate: bool = False,
+    beside: tuple[bytes, bytes] | None = None,
 ) -> Iterator[Server]:
-    """A TLS server that sends just these certificates in just this order. `alpn` given: others are sent away with an alert."""
+    """A TLS server that sends just these certificates in just this order. `alpn` given: others are sent away with an alert.
+
+    `beside`: a second chain and its key, of another kind; the server picks, up to TLS 1.2 by its own order of ciphers.
+    """
     context = _server_context(chain_pem, key_pem, ciphers)
+    if beside is not None:
+        _load(context, *beside)
+        context.set_options(SSL.OP_CIPHER_SERVER_PREFERENCE)
     context.set_min_proto_version(minimum)
     context.set_max_proto_version(maximum)
     if alpn is not None:
@@ -137,15 +145,37 @@ def tls_server(
         yield server
 
 
+def silent_after(chain_pem: bytes, key_pem: bytes, *, turns: int) -> Behaviour:
+    """For a raw_server: an ordinary handshake with each of the first `turns` that come, silence for whoever comes after."""
+    context = _server_context(chain_pem, key_pem, b"ALL:@SECLEVEL=0")
+    came = itertools.count()
+
+    def behave(connection: socket.socket, ended: threading.Event) -> None:
+        if next(came) >= turns:
+            silent(connection, ended)
+            return
+        served = SSL.Connection(context, connection)
+        served.set_accept_state()
+        connection.setblocking(True)
+        served.do_handshake()
+        served.recv(1)
+
+    return behave
+
+
 def _server_context(chain_pem: bytes, key_pem: bytes, ciphers: bytes) -> SSL.Context:
     context = SSL.Context(SSL.TLS_SERVER_METHOD)
     context.set_cipher_list(ciphers)
+    _load(context, chain_pem, key_pem)
+    return context
+
+
+def _load(context: SSL.Context, chain_pem: bytes, key_pem: bytes) -> None:
     with tempfile.NamedTemporaryFile(suffix=".pem") as file:  # by way of a file, OpenSSL takes certificates that pyca cannot read
         file.write(chain_pem)
         file.flush()
         context.use_certificate_chain_file(file.name)
     context.use_privatekey(load_pem_private_key(key_pem, None))  # type: ignore[arg-type]  # a key of any kind that OpenSSL serves
-    return context
 
 
 def _chooser(spoken: Sequence[bytes]) -> Callable[[SSL.Connection, list[bytes]], bytes]:

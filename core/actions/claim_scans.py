@@ -9,8 +9,13 @@ from datetime import datetime, timedelta
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from core.scanner.facts import OtherKey, Target
 from core.store.db import CHUNK, rowcount
 from core.store.endpoints import Endpoint, Schedule
+from core.store.observations import pairs_known
+
+ASK_EVERY = 3
+"""At an interval of eight hours, a second certificate is noticed within the day and costs every server one connection more in it."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,18 +68,36 @@ def release_claims(session: Session, *, perspective: str, claims: Sequence[Claim
         session.flush()
 
 
-def scans_in_hand(session: Session, perspective: str, claims: Sequence[Claimed]) -> list[tuple[Claimed, Endpoint]]:
-    """The endpoints of those claims that still hold: neither recorded yet nor handed out anew."""
+@dataclass(frozen=True, slots=True)
+class InHand:
+    """An endpoint whose claim holds, what is to be dialled, and the account in whose private ranges it lies ("": none)."""
+
+    claimed: Claimed
+    target: Target
+    scope: str
+
+
+def scans_in_hand(session: Session, perspective: str, claims: Sequence[Claimed]) -> list[InHand]:
+    """The endpoints of those claims that still hold: neither recorded yet nor handed out anew.
+
+    The certificate of the other kind of key is asked for where there is one, where a person asked for the scan, at the first claim and
+    at every third one from there.
+    """
     wanted = {claimed.endpoint_id: claimed for claimed in claims}
-    found: list[tuple[Claimed, Endpoint]] = []
+    found: list[InHand] = []
     for start in range(0, len(claims), CHUNK):
         chunk = [claimed.endpoint_id for claimed in claims[start : start + CHUNK]]
         rows = session.execute(
-            sa.select(Schedule.claim, Endpoint)
+            sa.select(Schedule.claim, Schedule.urgent, Endpoint)
             .join(Endpoint, Endpoint.id == Schedule.endpoint_id)
             .where(Schedule.perspective == perspective, Schedule.endpoint_id.in_(chunk), Schedule.lease_until.is_not(None))
         )
-        found += [(wanted[row.id], row) for claim, row in rows if wanted[row.id].claim == claim]
+        pairs = pairs_known(session, chunk)
+        for claim, urgent, row in rows:
+            if wanted[row.id].claim == claim:
+                turn = OtherKey.ASKED if urgent or claim % ASK_EVERY == 1 else OtherKey.LEFT
+                target = Target(row.name, row.port, row.starttls, row.address, OtherKey.EXPECTED if row.id in pairs else turn)
+                found.append(InHand(wanted[row.id], target, row.scope))
     return found
 
 

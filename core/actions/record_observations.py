@@ -54,29 +54,31 @@ def keep_late(session: Session, seen: Sequence[Seen]) -> None:
     rows = []
     for endpoint_id, verdict in seen:
         known = _known(session, endpoint_id, verdict)
-        rows += [row for row in _rows(endpoint_id, verdict) if (row["address"], row["content_sha256"]) not in known]
+        rows += [row for row in _rows(endpoint_id, verdict) if (row["address"], row["key_asked"], row["content_sha256"]) not in known]
     insert_missing(session, Observation, rows)
 
 
-def _known(session: Session, endpoint_id: int, verdict: Verdict) -> set[tuple[object, object]]:
+def _known(session: Session, endpoint_id: int, verdict: Verdict) -> set[tuple[object, object, object]]:
     """What the endpoint's addresses show now: a result delivered twice adds nothing to it."""
     where = (Current.endpoint_id == endpoint_id, Current.perspective == verdict.scan.observations[0].perspective)
-    query = sa.select(Observation.address, Observation.content_sha256).join(Current, Current.observation_id == Observation.id)
+    query = sa.select(Observation.address, Observation.key_asked, Observation.content_sha256).join(
+        Current, Current.observation_id == Observation.id
+    )
     return set(session.execute(query.where(*where)))
 
 
 def record_observations(session: Session, seen: Sequence[Seen]) -> None:
     """Add what changed, and move along what is current. Addresses that the name no longer has are marked as gone."""
     endpoint_ids = [endpoint_id for endpoint_id, _ in seen]
-    current: dict[tuple[int, str, str], tuple[Current, str]] = {}
+    current: dict[tuple[int, str, str, str], tuple[Current, str]] = {}
     query = sa.select(Current, Observation.content_sha256).join(Observation, Observation.id == Current.observation_id)
     for known, content in session.execute(query.where(Current.endpoint_id.in_(endpoint_ids))):
-        current[known.endpoint_id, known.perspective, known.address] = (known, content)
+        current[known.endpoint_id, known.perspective, known.address, known.key_asked] = (known, content)
     for endpoint_id, verdict in seen:
         at = verdict.scan.scanned_at
         gone = {key: known for key, (known, _) in current.items() if key[0] == endpoint_id}
         for judged, values in zip(verdict.addresses, _rows(endpoint_id, verdict), strict=True):
-            key = (endpoint_id, judged.observation.perspective, judged.observation.address)
+            key = (endpoint_id, judged.observation.perspective, judged.observation.address, judged.observation.key_asked)
             known_row, content = current.get(key, (None, ""))
             same = known_row is not None and content == values["content_sha256"]
             row = known_row if known_row is not None and same else _replace(session, known_row, values)
@@ -106,6 +108,7 @@ def _replace(session: Session, row: Current | None, values: dict[str, object]) -
     if row is None:
         row = Current(
             endpoint_id=observation.endpoint_id, perspective=observation.perspective, address=observation.address,
+            key_asked=observation.key_asked,
             observation_id=observation.id, last_seen_at=observation.seen_at, gone_at=None, path=[],
         )  # fmt: skip
         session.add(row)
@@ -134,4 +137,5 @@ def _rows(endpoint_id: int, verdict: Verdict) -> Iterator[dict[str, object]]:
             "chain": chain,
             "ocsp_staple": seen.ocsp_staple or None,
             "scts": seen.scts or None,
+            "key_asked": seen.key_asked,
         }

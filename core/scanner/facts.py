@@ -22,6 +22,17 @@ def sha256(data: bytes) -> Sha256:
     return Sha256(hashlib.sha256(data).hexdigest())
 
 
+class OtherKey(enum.Enum):
+    """What is done about the certificate of the other kind of key, which a server may keep beside the one that it prefers.
+
+    Asking costs a second connection to every address. EXPECTED: it was there when we last asked.
+    """
+
+    LEFT = "left"
+    ASKED = "asked"
+    EXPECTED = "expected"
+
+
 @dataclass(frozen=True, slots=True)
 class Target:
     """What is dialled: an A-label name for SNI, a port, an upgrade protocol ("" is direct TLS), a fixed address ("" is all)."""
@@ -30,6 +41,7 @@ class Target:
     port: int = 443
     starttls: str = ""
     address: str = ""
+    other_key: OtherKey = OtherKey.LEFT
 
 
 class FailureKind(enum.StrEnum):
@@ -85,6 +97,8 @@ class Observation:
     `address` is the literal address dialled, or "" where the scan failed before one was known.
     `chain` is DER, leaf first, as served. `ocsp_staple` and `scts` are raw bytes as sent, b"" where there are none
     (`scts` is the SignedCertificateTimestampList inside the leaf; pyOpenSSL does not hand out the TLS extension's).
+    `key_asked` is "" where every kind of key was offered and the server chose; RSA or ECDSA where only that kind was, and came: such
+    an observation stands after the one of the server's own choice, and is never a failure.
     """
 
     address: str
@@ -94,6 +108,7 @@ class Observation:
     chain: tuple[bytes, ...] = ()
     ocsp_staple: bytes = b""
     scts: bytes = b""
+    key_asked: str = ""
 
     @property
     def chain_sha256(self) -> tuple[Sha256, ...]:
@@ -105,8 +120,8 @@ class Observation:
 class Scan:
     """All probes of one target in one run. `observations` is never empty: a failure is an observation too.
 
-    `partial`: the name may have addresses that were not looked at, since the DNS answered for one family only or gave more than
-    are dialled. That an address is not among the observations then says nothing about it.
+    `partial`: there may be more than was looked at, since the DNS answered for one family only or gave more addresses than are
+    dialled, or a server did not answer when it was asked for its other certificate. What is not among the observations may still be.
     """
 
     target: Target
@@ -114,6 +129,11 @@ class Scan:
     cname_chain: tuple[str, ...]
     observations: tuple[Observation, ...]
     partial: bool = False
+
+    @property
+    def addresses(self) -> int:
+        """How many addresses were looked at, or 1 where none was known. One with two certificates is one address."""
+        return len({seen.address for seen in self.observations})
 
 
 class Severity(enum.StrEnum):

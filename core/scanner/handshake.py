@@ -19,6 +19,12 @@ from core.scanner.facts import Failure, FailureKind, Tls
 from core.scanner.refused_handshake import alert_failure, engine_failure, failed, not_tls
 
 _CIPHERS: Final = b"ALL:!aNULL:!eNULL:@SECLEVEL=0"
+RSA, ECDSA = "RSA", "ECDSA"
+_ONLY: Final = {
+    RSA: (b"aRSA:!aNULL:!eNULL:@SECLEVEL=0", b"rsa_pss_rsae_sha256:RSA+SHA256:rsa_pss_rsae_sha384:RSA+SHA384:RSA+SHA512:RSA+SHA1"),
+    ECDSA: (b"aECDSA:!aNULL:!eNULL:@SECLEVEL=0", b"ECDSA+SHA256:ECDSA+SHA384:ECDSA+SHA512:ECDSA+SHA1"),
+}
+"""By what a server picks a certificate: the cipher up to TLS 1.2, the signature algorithms from there on (RFC 8446 section 4.2.3)."""
 _READ_BYTES: Final = 16_384
 NO_APPLICATION_PROTOCOL: Final = "no application protocol"
 MOST_DH_BYTES: Final = 512
@@ -49,10 +55,15 @@ class Served:
     scts: bytes
 
 
-async def shake_hands(stream: Stream, name: str, budget: Budget, *, timeout_s: float, alpn: tuple[bytes, ...]) -> Served | Failure:
-    """Shake hands as a client that asks for `name` and offers `alpn`; say farewell without waiting for an answer."""
+async def shake_hands(
+    stream: Stream, name: str, budget: Budget, *, timeout_s: float, alpn: tuple[bytes, ...], key_asked: str = ""
+) -> Served | Failure:
+    """Shake hands as a client that asks for `name` and offers `alpn`; say farewell without waiting for an answer.
+
+    `key_asked`: RSA or ECDSA offers that kind of key alone, as a client would that knows no other; "" offers all.
+    """
     staple: list[bytes] = []
-    connection = SSL.Connection(_context(), None)
+    connection = SSL.Connection(_context(key_asked), None)
     connection.set_app_data(staple)
     connection.set_tlsext_host_name(name.encode("ascii"))
     if alpn:
@@ -74,16 +85,25 @@ async def shake_hands(stream: Stream, name: str, budget: Budget, *, timeout_s: f
 
 
 @functools.cache
-def _context() -> SSL.Context:
+def _context(key_asked: str) -> SSL.Context:
     """One for all probes: a fresh one each time costs a sixth more CPU. With the session cache off, none remembers another's."""
     context = SSL.Context(SSL.TLS_CLIENT_METHOD)
     context.set_min_proto_version(SSL.TLS1_VERSION)
-    context.set_cipher_list(_CIPHERS)
+    ciphers, signatures = _ONLY.get(key_asked, (_CIPHERS, b""))
+    context.set_cipher_list(ciphers)
+    if signatures:
+        _offer_signatures(context, signatures)
     context.set_verify(SSL.VERIFY_NONE)
     context.set_session_cache_mode(SSL.SESS_CACHE_OFF)
     context.set_options(SSL.OP_LEGACY_SERVER_CONNECT | SSL.OP_NO_TICKET | SSL.OP_NO_COMPRESSION | SSL.OP_NO_RENEGOTIATION)
     context.set_ocsp_client_callback(_keep_staple)
     return context
+
+
+def _offer_signatures(context: SSL.Context, algorithms: bytes) -> None:
+    """What pyOpenSSL binds and gives no method for (its own lists of groups are set in the same way)."""
+    if SSL._lib.SSL_CTX_set1_sigalgs_list(context._context, algorithms) != 1:  # type: ignore[attr-defined]  # noqa: SLF001
+        raise ValueError(f"OpenSSL does not know these signature algorithms: {algorithms!r}")
 
 
 def _keep_staple(connection: SSL.Connection, staple: bytes, _data: object) -> bool:

@@ -37,7 +37,7 @@ def shown_after_s(verdict: Verdict) -> float:
     """
     if not any(is_unreached(each.failure) for each in verdict.scan.observations):
         return 0.0
-    turns = ceil(len(verdict.scan.observations) / MOST_PROBES_AT_ONCE)
+    turns = ceil(verdict.scan.addresses / MOST_PROBES_AT_ONCE)
     return min(BUDGET.dns_s + turns * BUDGET.connect_s, BUDGET.total_s) + 1.0
 
 
@@ -82,9 +82,10 @@ def _hidden(seen: Observation) -> bool:
 def _address(each: JudgedObservation) -> Mapping[str, str]:
     seen = each.observation
     if seen.failure is not None:
-        return {"address": seen.address, "words": words_for(seen), "certificate": "", "protocol": ""}
+        return {"address": seen.address, "words": words_for(seen), "certificate": "", "protocol": "", "asked": ""}
     protocol = f"{seen.tls.version}, {seen.tls.cipher}" if seen.tls else ""
-    return {"address": seen.address, "words": "", "certificate": each.leaf.sha256 if each.leaf else "", "protocol": protocol}
+    leaf = each.leaf.sha256 if each.leaf else ""
+    return {"address": seen.address, "words": "", "certificate": leaf, "protocol": protocol, "asked": seen.key_asked}
 
 
 def _certificate(each: JudgedObservation, leaf: Certificate) -> Mapping[str, Any]:

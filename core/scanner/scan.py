@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
@@ -19,12 +19,17 @@ from core.net.optout import OptedOut
 from core.net.resolve import Resolution, open_resolver, resolve
 from core.perspective import LOCAL
 from core.scanner.asleep import Sleep
-from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target
-from core.scanner.handshake import NO_APPLICATION_PROTOCOL, Budget, Served, shake_hands
+from core.scanner.certificate import known_certificate
+from core.scanner.facts import Failure, FailureKind, Observation, OtherKey, Scan, Stage, Target
+from core.scanner.handshake import ECDSA, NO_APPLICATION_PROTOCOL, RSA, Budget, Served, shake_hands
 from core.scanner.starttls import PROTOCOLS, upgrade
 
 MOST_PROBES_AT_ONCE: Final = 4
+OTHER_KEY_S: Final = 5.0
+"""How long a server may take to show its other certificate, or to say that it has none."""
 _ALPN: Final = (b"h2", b"http/1.1")
+_OTHER_KIND: Final[Mapping[str | None, str]] = {"RSA": ECDSA, "EC": RSA, "Ed25519": RSA, "Ed448": RSA}
+_SILENT: Final = frozenset({FailureKind.TIMEOUT, FailureKind.REFUSED})
 
 Key = TypeVar("Key")
 Now = Callable[[], datetime]
@@ -143,13 +148,15 @@ async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now:
         return _not_dialled(target, scanned_at, found.cname_chain, words, outlook)
     turns = asyncio.Semaphore(MOST_PROBES_AT_ONCE)
 
-    async def probe(address: str) -> Observation:
+    async def probe(address: str) -> _Probed:
         async with turns:
             return await _probe(address, target, outlook, allow, deadline)
 
     probes = [asyncio.create_task(probe(address)) for address in found.addresses]
     try:
-        return Scan(target, scanned_at, found.cname_chain, tuple(await asyncio.gather(*probes)), found.partial)
+        probed = await asyncio.gather(*probes)
+        seen = tuple(each for one in probed for each in one.seen)
+        return Scan(target, scanned_at, found.cname_chain, seen, found.partial or any(one.partial for one in probed))
     finally:
         for unfinished in probes:
             unfinished.cancel()
@@ -185,20 +192,48 @@ def _refused(found: Resolution, allow: Sequence[Network], perspective: str) -> t
     )
 
 
-async def _probe(address: str, target: Target, outlook: Outlook, allow: Sequence[Network], deadline: float) -> Observation:
+@dataclass(frozen=True, slots=True)
+class _Probed:
+    """What one address showed: its choice, and the other kind of key. `partial`: that one was there, and now nobody answered."""
+
+    seen: tuple[Observation, ...]
+    partial: bool = False
+
+
+async def _probe(address: str, target: Target, outlook: Outlook, allow: Sequence[Network], deadline: float) -> _Probed:
     """One dial of one address; a second one, offering no protocol names, where a server sends us away for the first's."""
-    served = await _dial(address, target, outlook.budget, allow, deadline=deadline, alpn=() if target.starttls else _ALPN)
+
+    async def dial_it(alpn: tuple[bytes, ...], key_asked: str = "") -> Served | Failure:
+        return await _dial(address, target, outlook.budget, allow, deadline=deadline, alpn=alpn, key_asked=key_asked)
+
+    alpn = () if target.starttls else _ALPN
+    served = await dial_it(alpn)
     if isinstance(served, Failure) and served.kind is FailureKind.ALERT and NO_APPLICATION_PROTOCOL in served.message:
-        served = await _dial(address, target, outlook.budget, allow, deadline=deadline, alpn=())
+        alpn = ()
+        served = await dial_it(alpn)
+    first = _observation(address, outlook, served)
+    kind = _OTHER_KIND.get(known_certificate(first.chain[0]).key_kind) if first.chain and target.other_key is not OtherKey.LEFT else None
+    if kind is None:
+        return _Probed((first,))
+    other = _observation(address, outlook, await dial_it(alpn, kind), kind)
+    if other.chain and other.chain[0] != first.chain[0] and _OTHER_KIND.get(known_certificate(other.chain[0]).key_kind) != kind:
+        return _Probed((first, other))
+    unheard = other.failure is not None and other.failure.kind in _SILENT
+    return _Probed((first,), partial=unheard and target.other_key is OtherKey.EXPECTED)
+
+
+def _observation(address: str, outlook: Outlook, served: Served | Failure, key_asked: str = "") -> Observation:
     if isinstance(served, Failure):
-        return Observation(address, outlook.perspective, served)
-    return Observation(address, outlook.perspective, None, served.tls, served.chain, served.ocsp_staple, served.scts)
+        return Observation(address, outlook.perspective, served, key_asked=key_asked)
+    return Observation(address, outlook.perspective, None, served.tls, served.chain, served.ocsp_staple, served.scts, key_asked)
 
 
 async def _dial(
-    address: str, target: Target, budget: Budget, allow: Sequence[Network], *, deadline: float, alpn: tuple[bytes, ...]
+    address: str, target: Target, budget: Budget, allow: Sequence[Network], *, deadline: float, alpn: tuple[bytes, ...], key_asked: str = ""
 ) -> Served | Failure:
     clock = asyncio.get_running_loop().time
+    if key_asked:
+        deadline = min(deadline, clock() + OTHER_KEY_S)
     left_s = deadline - clock()
     if left_s <= 0:
         return Failure(
@@ -211,7 +246,8 @@ async def _dial(
     with opened as stream:
         if target.starttls and (failure := await _upgrade(stream, target, max(0.0, min(budget.upgrade_s, deadline - clock())))):
             return failure
-        return await shake_hands(stream, target.name, budget, timeout_s=max(0.0, min(budget.handshake_s, deadline - clock())), alpn=alpn)
+        timeout_s = max(0.0, min(budget.handshake_s, deadline - clock()))
+        return await shake_hands(stream, target.name, budget, timeout_s=timeout_s, alpn=alpn, key_asked=key_asked)
 
 
 async def _upgrade(stream: dial.Stream, target: Target, timeout_s: float) -> Failure | None:

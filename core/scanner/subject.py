@@ -14,9 +14,10 @@ from core.scanner.path import VerifiedPath
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """One address's answer, read and verified. `others` are (address, leaf) of every address of the scan, this one included.
+    """One address's answer, read and verified. `name` is the A-label that was asked for, `now` aware UTC in whole seconds.
 
-    `name` is the A-label that was asked for, `now` aware UTC in whole seconds.
+    `others` are (address, leaf) of every address of the scan, this one included: of two that an address serves, the one with the same
+    kind of key as this leaf. `partner` is the leaf that this very address serves beside it, to clients of the other kind of key.
     """
 
     observation: Observation
@@ -26,6 +27,7 @@ class Subject:
     name: str
     now: datetime
     others: tuple[tuple[str, Certificate], ...]
+    partner: Certificate | None = None
 
     @property
     def relied_on(self) -> tuple[Certificate, ...]:

@@ -7,8 +7,9 @@ from datetime import datetime
 
 from core.scanner.facts import Finding, Severity, Status
 from core.scanner.verdict import JudgedObservation, Verdict
+from core.scanner.wording import key_word
 
-EXPIRING = "CERT-EXPIRING"
+EXPIRING, PAIR = "CERT-EXPIRING", "CERT-PAIR"
 _WORST = tuple(Severity)
 
 
@@ -31,10 +32,10 @@ def summarise(verdict: Verdict) -> Summary:
     state = state_of(findings)
     failed = [address for address in verdict.addresses if address.observation.failure is not None]
     if state == "ok" and failed:
-        return Summary("soon", ends_at, f"{len(failed)} of {len(verdict.addresses)} addresses did not answer: {_message(failed[0])}")
+        return Summary("soon", ends_at, f"{len(failed)} of {verdict.scan.addresses} addresses did not answer: {_message(failed[0])}")
     if state == "ok":
         return Summary("ok", ends_at, f"Well until {day(ends_at)}." if ends_at else "Well.")
-    return Summary(state, ends_at, _worst(findings, len(verdict.addresses)))
+    return Summary(state, ends_at, _worst(findings, verdict))
 
 
 def state_of(findings: list[Finding]) -> str:
@@ -51,21 +52,32 @@ def day(moment: datetime | None) -> str:
     return f"{moment.day} {moment:%b %Y}" if moment else "an unknown date"
 
 
-def _worst(findings: list[Finding], addresses: int) -> str:
+def _worst(findings: list[Finding], verdict: Verdict) -> str:
     worst = next((f for f in findings if f.status is Status.ERROR), None) or next(
         f for f in findings if f.status is Status.WARN or f.check == EXPIRING
     )
     at = {finding.address for finding in findings if finding.check == worst.check}
+    addresses = verdict.scan.addresses
+    message = f"{_which(worst, verdict)}{worst.message}"
     if addresses == 1 or len(at) == addresses or not worst.address:
-        return worst.message
-    return f"At {len(at)} of {addresses} addresses: {worst.message}"
+        return message
+    return f"At {len(at)} of {addresses} addresses: {message}"
+
+
+def _which(worst: Finding, verdict: Verdict) -> str:
+    """Which of two certificates it is about, where one server has two and the finding does not say so itself."""
+    leaves = [each.leaf for each in verdict.addresses if each.leaf is not None and each.observation.address == worst.address]
+    own = next((leaf for leaf in leaves if leaf.sha256 == worst.certificate), None)
+    if len(leaves) == 1 or own is None or own.key is None or worst.check == PAIR:
+        return ""
+    return f"Of two certificates here, the {key_word(own)} one: "
 
 
 def _not_reached(verdict: Verdict) -> str:
     messages = list(dict.fromkeys(_message(address) for address in verdict.addresses))
     if len(messages) == 1:
         return messages[0]
-    return f"None of {len(verdict.addresses)} addresses answered. {messages[0]}"
+    return f"None of {verdict.scan.addresses} addresses answered. {messages[0]}"
 
 
 def _message(address: JudgedObservation) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from itertools import chain as joined
@@ -10,6 +11,7 @@ from itertools import chain as joined
 from core.scanner.certificate import Certificate, known_certificate
 from core.scanner.checks import CHECKS, RULESET
 from core.scanner.facts import Finding, Observation, Scan
+from core.scanner.handshake import RSA
 from core.scanner.path import Roots, VerifiedPath, verify_path
 from core.scanner.subject import Check, Subject
 
@@ -50,16 +52,32 @@ def judge(scan: Scan, roots: Roots, now: datetime) -> Verdict:
     """The verdict on `scan` as of `now`: pure, so that old facts can be judged by new rules. Never raises on what a server sent."""
     now = now.replace(microsecond=0)
     chains = [tuple(map(known_certificate, observation.chain)) for observation in scan.observations]
-    others = tuple((observation.address, chain[0]) for observation, chain in zip(scan.observations, chains, strict=True) if chain)
+    served: dict[str, list[Certificate]] = {}
+    for observation, chain in zip(scan.observations, chains, strict=True):
+        served.setdefault(observation.address, []).extend(chain[:1])
     judged = []
     for observation, chain in zip(scan.observations, chains, strict=True):
         if not chain:
             judged.append(JudgedObservation(observation, None, (), None, ()))
             continue
         path = verify_path(observation.chain, scan.target.name, roots, now)
-        subject = Subject(observation, chain[0], chain, path, scan.target.name, now, others)
+        others, partner = _beside(observation, chain[0], served)
+        subject = Subject(observation, chain[0], chain, path, scan.target.name, now, others, partner)
         judged.append(JudgedObservation(observation, chain[0], chain, path, examine(subject, CHECKS)))
     return Verdict(scan, tuple(judged), RULESET)
+
+
+def _beside(
+    seen: Observation, leaf: Certificate, served: Mapping[str, Sequence[Certificate]]
+) -> tuple[tuple[tuple[str, Certificate], ...], Certificate | None]:
+    """What a leaf is to be compared with: its like at every address, and the other one at its own (Subject.others and .partner)."""
+    own = served[seen.address]
+    others = []
+    for address, leaves in served.items():
+        like = [each for each in leaves if (each.key_kind == RSA) == (leaf.key_kind == RSA)]
+        neither_has_two = len(own) == len(leaves) == 1
+        others += [(address, each) for each in (like or (leaves if neither_has_two else ()))[:1]]
+    return tuple(others), next((each for each in own if each is not leaf), None)
 
 
 def examine(subject: Subject, checks: tuple[Check, ...]) -> tuple[Finding, ...]:

@@ -40,6 +40,11 @@ def subject_of(cert: Certificate, leaf: Certificate) -> str:
     return "This certificate" if cert == leaf else f"The authority's certificate “{short(cert.subject)}”"
 
 
+def key_word(cert: Certificate) -> str:
+    """The kind of key as people call a certificate by it: "RSA", "ECDSA", "Ed25519"."""
+    return "ECDSA" if cert.key_kind == "EC" else cert.key_kind or "other"
+
+
 def listed(names: tuple[str, ...], most: int = 3) -> str:
     """E.g. "a.example, b.example and 7 more"."""
     if len(names) <= most:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.store.base import Base, Id, index_where
 
@@ -31,6 +32,8 @@ class Certificate(Base):
 class Observation(Base):
     """What a probe saw first at `seen_at`, failures included. Never changed; a row is added only when what is seen changes.
 
+    `key_asked`: the only kind of key that was offered, "" where all were (core.scanner.facts).
+
     `content_sha256` is the digest of what makes two observations the same: failure kind, protocol facts and served chain.
     """
 
@@ -52,6 +55,7 @@ class Observation(Base):
     chain: Mapped[list[str]]
     ocsp_staple: Mapped[bytes | None]
     scts: Mapped[bytes | None]
+    key_asked: Mapped[str] = mapped_column(sa.String(8), default="")
     __table_args__ = (
         sa.UniqueConstraint("endpoint_id", "perspective", "address", "seen_at", "content_sha256", name="uq_observations_once"),
     )
@@ -60,6 +64,7 @@ class Observation(Base):
 class Current(Base):
     """Which observation holds at an address now, and until when it was seen. Set `gone_at`: the name no longer has the address.
 
+    An address with an RSA and an ECDSA certificate has two rows: one of the server's own choice, one of the other kind of key.
     `verified` and `path` (digests, leaf to a trusted root; empty where there is none) are judged anew at every scan: time alone
     changes them, not what was seen. An expired chain has a path and is not verified.
     """
@@ -68,6 +73,7 @@ class Current(Base):
     endpoint_id: Mapped[int] = mapped_column(sa.ForeignKey("endpoints.id"), primary_key=True, autoincrement=False)
     perspective: Mapped[str] = mapped_column(sa.String(32), primary_key=True)
     address: Mapped[str] = mapped_column(sa.String(64), primary_key=True)
+    key_asked: Mapped[str] = mapped_column(sa.String(8), primary_key=True, default="")
     observation_id: Mapped[int] = mapped_column(sa.ForeignKey("observations.id"), index=True)
     last_seen_at: Mapped[datetime]
     gone_at: Mapped[datetime | None]
@@ -97,3 +103,9 @@ class Finding(Base):
     __table_args__ = (
         index_where("closed_at IS NULL", "uq_findings_open", "endpoint_id", "perspective", "address", "check", "certificate", unique=True),
     )
+
+
+def pairs_known(session: Session, endpoint_ids: Sequence[int]) -> set[int]:
+    """Of these endpoints, those where an address serves a certificate of the other kind of key as well."""
+    where = (Current.endpoint_id.in_(endpoint_ids), Current.key_asked != "", Current.gone_at.is_(None))
+    return set(session.scalars(sa.select(Current.endpoint_id).where(*where)))

@@ -63,6 +63,8 @@ class Standing:
 class Seen:
     """What one address served to one perspective when it was looked at last. Either `failure_kind` or `leaf` is set.
 
+    `key_asked` is "" for the server's own choice, else the kind of key that alone was offered (core.scanner.facts).
+
     `since_at` is when this was seen first, `gone` when the name no longer has the address; `chain` and `path` are digests.
     """
 
@@ -79,6 +81,7 @@ class Seen:
     tls_group: str | None
     tls_alpn: str | None
     leaf: str | None
+    key_asked: str
     chain: tuple[str, ...]
     path: tuple[str, ...]
     verified: bool
@@ -172,7 +175,7 @@ def seen_now(session: Session, watched: Standing) -> tuple[Seen, ...]:
         .join(Observation, Observation.id == Current.observation_id)
         .outerjoin(Certificate, Certificate.sha256 == Observation.leaf_sha256)
         .where(Current.endpoint_id == watched.endpoint_id, Current.last_seen_at >= watched.since_at)
-        .order_by(Current.gone_at.is_not(None), Current.address, Current.perspective)
+        .order_by(Current.gone_at.is_not(None), Current.address, Current.key_asked, Current.perspective)
     )
     return tuple(
         Seen(
@@ -189,6 +192,7 @@ def seen_now(session: Session, watched: Standing) -> tuple[Seen, ...]:
             tls_group=row.tls_group,
             tls_alpn=row.tls_alpn,
             leaf=row.leaf_sha256,
+            key_asked=current.key_asked,
             chain=tuple(row.chain),
             path=tuple(current.path),
             verified=current.verified,

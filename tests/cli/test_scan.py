@@ -19,7 +19,7 @@ from tests.starttls_servers import upgrading
 
 NAME = "one.kc.test"
 KEYS = ["name", "port", "starttls", "scanned_at", "addresses"]
-ADDRESS_KEYS = ["address", "perspective", "failure", "tls", "leaf", "chain", "verified", "findings"]
+ADDRESS_KEYS = ["address", "perspective", "key_asked", "failure", "tls", "leaf", "chain", "verified", "findings"]
 LEAF_KEYS = ["sha256", "subject", "issuer", "sans", "not_before", "not_after", "key", "serial"]
 RFC3339 = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ")
 

@@ -21,6 +21,7 @@ from core.scanner.checks import (
     cert_name,
     cert_nosan,
     cert_notyet,
+    cert_pair,
     cert_self_signed,
     cert_sig_md5,
     cert_sig_sha1,
@@ -29,7 +30,7 @@ from core.scanner.checks import (
 )
 from core.scanner.subject import Check
 
-RULESET = "2026-11.2"
+RULESET = "2026-11.3"
 """Stored with every verdict: a pass is this version and a time. Changed whenever a rule or a text is."""
 
 CHECKS: tuple[Check, ...] = (
@@ -52,5 +53,6 @@ CHECKS: tuple[Check, ...] = (
     cert_bc,
     cert_ku,
     cert_differ,
+    cert_pair,
     cert_malformed,
 )

@@ -3,8 +3,8 @@
 Says: which address serves another certificate than the others do; high where one of them has ended.
 Why: a renewal that reached only some of the machines shows up as trouble for some of the visitors.
 Do: load the newest certificate into every machine behind the name.
-Limits: servers that are behind several providers, or serve RSA and EC certificates side by side, may differ on purpose; so may
-  machines in the middle of a renewal.
+Limits: servers that are behind several providers may differ on purpose; so may machines in the middle of a renewal. Where a server
+  has an RSA and an ECDSA certificate, like is compared with like.
 """
 
 from __future__ import annotations
