@@ -26,7 +26,7 @@ class Part:
 
     `serve`: tls, tls10, client, slow, silent, http, reset, closed, or an upgrade protocol. `trouble`: hours of a made-up trouble in
     the past, as days ago and what was served in it, () for nothing. `past`: what was served before, oldest first, each with the days
-    ago at which it was replaced.
+    ago at which it was replaced. `beside`: a chain and its key that every address also has, for clients that know RSA alone.
     """
 
     label: str
@@ -39,6 +39,7 @@ class Part:
     fixed: bool = False
     trouble: tuple[tuple[int, tuple[bytes, ...]], ...] = ()
     past: tuple[tuple[float, tuple[bytes, ...]], ...] = ()
+    beside: tuple[tuple[bytes, ...], bytes] | None = None
 
     @property
     def name(self) -> str:
@@ -133,7 +134,9 @@ class _Stage:
         return parts
 
     def _ending(self) -> list[Part]:
+        forgotten = self.chain([f"webmail.{ZONE}"], days_left=22, key="rsa2048")
         return [
+            replace(self.part("webmail", "soon", days_left=70), beside=(forgotten.ders, forgotten.key_pem)),
             self.part("tickets", "bad", days_left=2),
             self.part("events", "soon", days_left=11),
             self.part("press", "soon", days_left=24),

@@ -175,6 +175,8 @@ async def _listen(one: Mapping[str, str], folder: Path, port: int) -> asyncio.Se
     kind, context = one["serve"], None
     if one["chain"]:
         context = tls_context(kind, folder / one["chain"], folder / one["key"])
+        if one["beside"]:
+            context.load_cert_chain(folder / one["beside"], folder / one["beside_key"])
     if kind in TALKS and context is not None:
         return await asyncio.start_server(_upgrading(kind, context), one["address"], port)
     clients: dict[str, Callable[[], Client]] = {

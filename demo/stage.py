@@ -23,7 +23,8 @@ from core.channels.mail import SUBJECTS
 from core.net.names import Listed, u_label
 from core.perspective import LOCAL
 from core.scanner.certificate import known_certificate
-from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target, Tls
+from core.scanner.facts import Failure, FailureKind, Observation, OtherKey, Scan, Stage, Target, Tls
+from core.scanner.handshake import RSA
 from core.scanner.path import Roots
 from core.scanner.verdict import judge
 from core.store.accounts import Account, first_account, user_by_email
@@ -58,19 +59,28 @@ def write_world(world: World, folder: Path, made_at: datetime) -> dict[str, Any]
     (files / "root.pem").write_bytes(world.root.pem)
     servers = []
     for part in world.parts:
+        beside = beside_key = ""
+        if part.beside:
+            beside, beside_key = f"demo/{part.label}-beside.pem", f"demo/{part.label}-beside.key"
+            _write_pair(folder / beside, folder / beside_key, *part.beside)
         for number, address in enumerate(part.addresses):
             chain = key = ""
             if part.chains:
                 chain, key = f"demo/{part.label}-{number}.pem", f"demo/{part.label}-{number}.key"
-                (folder / chain).write_bytes(_pem(part.chains[number]))
-                (folder / key).write_bytes(part.keys[number])
-                (folder / key).chmod(0o600)
+                _write_pair(folder / chain, folder / key, part.chains[number], part.keys[number])
             if part.serve != "closed":
-                servers.append({"address": address, "serve": part.serve, "chain": chain, "key": key})
+                files_of = {"chain": chain, "key": key, "beside": beside, "beside_key": beside_key}
+                servers.append({"address": address, "serve": part.serve} | files_of)
     zone = {part.name: [f"{part.alias}."] if part.alias else list(part.addresses) for part in world.parts if part.alias or part.addresses}
     plan = {"made_at": made_at.isoformat(), "port": _port(servers), "dns_port": _free_port(), "zone": zone, "servers": servers}
     (folder / MARK).write_text(json.dumps(plan, indent=1))
     return plan
+
+
+def _write_pair(chain: Path, key: Path, ders: Sequence[bytes], key_pem: bytes) -> None:
+    chain.write_bytes(_pem(ders))
+    key.touch(mode=0o600)
+    key.write_bytes(key_pem)
 
 
 def _pem(ders: Sequence[bytes]) -> bytes:
@@ -151,7 +161,7 @@ def _begin(chains: Sequence[Sequence[bytes]]) -> datetime:
 
 def _turns(part: Part) -> Iterator[datetime]:
     """When people are told of an end that comes near, and the end itself, each a minute later."""
-    for chain in part.chains:
+    for chain in (*part.chains, *(part.beside or ())[:1]):
         leaf = known_certificate(chain[0])
         if leaf.not_before is not None and leaf.not_after is not None:
             lifetime = leaf.not_after - leaf.not_before
@@ -168,7 +178,11 @@ def _record(session: Session, moment: Moment, endpoint_id: int, port: int, roots
         Observation(address, LOCAL, what) if isinstance(what, Failure) else Observation(address, LOCAL, None, _TLS, what)
         for address, what in moment.seen
     ) or (Observation("", LOCAL, Failure(FailureKind.NO_SUCH_NAME, Stage.DNS, f"The DNS knows no name {part.name} (NXDOMAIN).")),)
-    scan = Scan(Target(part.name, port, part.upgrade), moment.at, (), observations)
+    if part.beside and (known_certificate(part.beside[0][0]).not_before or moment.at) < moment.at:
+        reached = [address for address, what in moment.seen if not isinstance(what, Failure)]
+        observations += tuple(Observation(address, LOCAL, None, _TLS, part.beside[0], key_asked=RSA) for address in reached)
+    target = Target(part.name, port, part.upgrade, other_key=OtherKey.ASKED)
+    scan = Scan(target, moment.at, (), observations)
     session.execute(sa.update(Schedule).where(Schedule.endpoint_id == endpoint_id).values(lease_until=moment.at + timedelta(minutes=3)))
     result = Result(endpoint_id, 0, judge(scan, roots, moment.at))
     record_scans(session, [result], interval=timedelta(hours=8), spread=lambda: 1.0, now=moment.at)

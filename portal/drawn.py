@@ -70,9 +70,10 @@ class Part:
 
 @dataclass(frozen=True, slots=True)
 class Chain:
-    """A chain as served, and how it ends. `letter` is its leaf's."""
+    """A chain as served, and how it ends. `letter` is its leaf's; `key_asked` the only kind of key offered, "" where all were."""
 
     letter: Letter
+    key_asked: str
     parts: tuple[Part, ...]
     addresses: tuple[str, ...]
     state: str
@@ -162,7 +163,7 @@ def _chain(group: Sequence[Seen], known: Mapping[str, Certificate], by_leaf: Map
             role = "Root, not served, trusted" if digest == root else "Intermediate, not served"
             parts.append(_part(digest, known, role, served=False))
     state, words = _outcome(group)
-    return Chain(by_leaf[first.leaf or ""], tuple(parts), tuple(sorted({each.address for each in group})), state, words)
+    return Chain(by_leaf[first.leaf or ""], first.key_asked, tuple(parts), tuple(sorted({each.address for each in group})), state, words)
 
 
 def _outcome(group: Sequence[Seen]) -> tuple[str, str]:

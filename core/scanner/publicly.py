@@ -15,7 +15,7 @@ from core.scanner.certificate import Certificate
 from core.scanner.facts import Failure, FailureKind, Observation, Stage
 from core.scanner.handshake import Budget
 from core.scanner.scan import MOST_PROBES_AT_ONCE
-from core.scanner.summary import summarise
+from core.scanner.summary import summarise, worst_first
 from core.scanner.verdict import JudgedObservation, Verdict
 from core.scanner.wording import short
 
@@ -57,6 +57,7 @@ def answer_of(verdict: Verdict) -> dict[str, Any]:
     return {
         "state": summary.state,
         "sentence": summary.sentence,
+        "cause": next((finding.cause for finding in verdict.findings if finding.message in summary.sentence), ""),
         "ends_at": summary.ends_at.isoformat() if summary.ends_at else "",
         "cname_chain": list(verdict.scan.cname_chain),
         "addresses": [_address(each) for each in verdict.addresses if each.observation.address and not _hidden(each.observation)],
@@ -105,8 +106,8 @@ def _certificate(each: JudgedObservation, leaf: Certificate) -> Mapping[str, Any
 
 def _findings(verdict: Verdict) -> list[Mapping[str, Any]]:
     groups: dict[tuple[str, str, str], dict[str, Any]] = {}
-    for finding in verdict.findings:
-        words = {name: getattr(finding, name) for name in ("check", "status", "message", "cause", "fix")}
+    for finding in worst_first(verdict.findings):
+        words = {name: getattr(finding, name) for name in ("check", "certificate", "status", "message", "cause", "fix")}
         group = groups.setdefault((finding.check, finding.certificate, finding.message), words | {"addresses": []})
         group["addresses"].append(finding.address)
     return list(groups.values())

@@ -23,6 +23,7 @@ from core.scanner.certificate import known_certificate
 from core.scanner.facts import Failure, FailureKind, Observation, OtherKey, Scan, Stage, Target
 from core.scanner.handshake import ECDSA, NO_APPLICATION_PROTOCOL, RSA, Budget, Served, shake_hands
 from core.scanner.starttls import PROTOCOLS, upgrade
+from core.scanner.turns import Turns
 
 MOST_PROBES_AT_ONCE: Final = 4
 OTHER_KEY_S: Final = 5.0
@@ -53,39 +54,47 @@ class Outlook:
     before_dial: Callable[[Sequence[str]], str] = lambda _addresses: ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Means:
+    """What the scans of a batch share."""
+
+    ask: Resolve
+    turns: Turns
+
+
 async def scan_target(target: Target, outlook: Outlook, *, allow: Sequence[Network] = (), now: Now) -> Scan:
     """One scan. `allow` opens the private ranges the operator named; `now` gives aware UTC."""
     async with _open_asker(outlook) as ask:
-        return await _scan(target, outlook, allow, now, ask)
+        return await _scan(target, outlook, allow, now, _Means(ask, Turns(1)))
 
 
 async def scan_all(
     targets: Sequence[tuple[Key, Target, Sequence[Network]]], outlook: Outlook, *, now: Now, in_flight: int = 200
 ) -> AsyncGenerator[tuple[Key, Scan], None]:
-    """Scans as they end, `in_flight` at a time; each name is looked up once. An error of ours in one scan leaves the others alone.
+    """Scans as they end, `in_flight` at a time and fewer at one server; each name is looked up once.
+
+    An error of ours in one scan leaves the others alone.
 
     What failed while this process itself was asleep is scanned again, once. Raises MemoryError: then no scan of this process says anything.
     """
-    waiting = iter(targets)
     ended: asyncio.Queue[tuple[Key, Scan] | MemoryError] = asyncio.Queue(in_flight)
-    sleep = Sleep()
+    sleep, turns = Sleep(), Turns(in_flight)
     async with _open_asker(outlook) as ask:
 
-        async def take_turns() -> None:
-            clock = asyncio.get_running_loop().time
-            for key, target, allow in waiting:
-                began_s = clock()
+        async def look(key: Key, target: Target, allow: Sequence[Network]) -> None:
+            async with turns.place():
+                began_s = asyncio.get_running_loop().time()
                 try:
-                    scan = await _scan_or_say_why(target, outlook, allow, now, ask)
+                    scan = await _scan_or_say_why(target, outlook, allow, now, _Means(ask, turns))
                     if sleep.woke_at_s >= began_s and any(seen.failure for seen in scan.observations):
                         async with _open_asker(outlook) as anew:
-                            scan = await _scan_or_say_why(target, outlook, allow, now, anew)
+                            scan = await _scan_or_say_why(target, outlook, allow, now, _Means(anew, turns))
                 except MemoryError as error:
                     await ended.put(error)
                 else:
                     await ended.put((key, scan))
 
-        workers = [asyncio.create_task(take_turns()) for _ in range(min(in_flight, len(targets)))]
+        workers = [asyncio.create_task(look(*each)) for each in targets]
         workers.append(asyncio.create_task(sleep.notice()))
         try:
             for _ in targets:
@@ -119,9 +128,9 @@ async def _open_asker(outlook: Outlook) -> AsyncIterator[Resolve]:
             await asyncio.gather(*asked.values(), return_exceptions=True)
 
 
-async def _scan_or_say_why(target: Target, outlook: Outlook, allow: Sequence[Network], now: Now, ask: Resolve) -> Scan:
+async def _scan_or_say_why(target: Target, outlook: Outlook, allow: Sequence[Network], now: Now, by: _Means) -> Scan:
     try:
-        return await _scan(target, outlook, allow, now, ask)
+        return await _scan(target, outlook, allow, now, by)
     except MemoryError:
         raise
     except Exception:  # noqa: BLE001 - logged whole and told as a failure; the other scans go on
@@ -131,13 +140,13 @@ async def _scan_or_say_why(target: Target, outlook: Outlook, allow: Sequence[Net
         return Scan(target, now(), (), (Observation(target.address, outlook.perspective, failure),))
 
 
-async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now: Now, ask: Resolve) -> Scan:
+async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now: Now, by: _Means) -> Scan:
     if target.starttls and target.starttls not in PROTOCOLS:
         raise ValueError(f"{target.starttls!r} is not an upgrade protocol we speak")
     scanned_at, deadline = now(), asyncio.get_running_loop().time() + outlook.budget.total_s
     if words := outlook.opted_out.name_refusal([target.name]):
         return _not_dialled(target, scanned_at, (), words, outlook)
-    found = Resolution(addresses=(target.address,)) if target.address else await ask(target.name)
+    found = Resolution(addresses=(target.address,)) if target.address else await by.ask(target.name)
     if found.failure is not None:
         failure = Failure(FailureKind(found.failure.kind.value), Stage.DNS, found.failure.message)
         return Scan(target, scanned_at, found.cname_chain, (Observation("", outlook.perspective, failure),))
@@ -146,17 +155,25 @@ async def _scan(target: Target, outlook: Outlook, allow: Sequence[Network], now:
         return Scan(target, scanned_at, found.cname_chain, refused, found.partial)
     if words := _unwanted(found, outlook) or outlook.before_dial(found.addresses):
         return _not_dialled(target, scanned_at, found.cname_chain, words, outlook)
-    turns = asyncio.Semaphore(MOST_PROBES_AT_ONCE)
+    async with by.turns.at(found.addresses, target.port) as waited_s:
+        probed = await _probe_all(found.addresses, target, outlook, allow, deadline + waited_s)
+    seen = tuple(each for one in probed for each in one.seen)
+    return Scan(target, scanned_at, found.cname_chain, seen, found.partial or any(one.partial for one in probed))
+
+
+async def _probe_all(
+    addresses: Sequence[str], target: Target, outlook: Outlook, allow: Sequence[Network], deadline: float
+) -> Sequence[_Probed]:
+    """A few addresses at a time."""
+    few = asyncio.Semaphore(MOST_PROBES_AT_ONCE)
 
     async def probe(address: str) -> _Probed:
-        async with turns:
+        async with few:
             return await _probe(address, target, outlook, allow, deadline)
 
-    probes = [asyncio.create_task(probe(address)) for address in found.addresses]
+    probes = [asyncio.create_task(probe(address)) for address in addresses]
     try:
-        probed = await asyncio.gather(*probes)
-        seen = tuple(each for one in probed for each in one.seen)
-        return Scan(target, scanned_at, found.cname_chain, seen, found.partial or any(one.partial for one in probed))
+        return await asyncio.gather(*probes)
     finally:
         for unfinished in probes:
             unfinished.cancel()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -28,7 +29,7 @@ def summarise(verdict: Verdict) -> Summary:
     ends_at = min((leaf.not_after for leaf in (address.leaf for address in seen) if leaf and leaf.not_after), default=None)
     if not seen:
         return Summary("unk", None, _not_reached(verdict))
-    findings = sorted(verdict.findings, key=lambda finding: (finding.unknown, _WORST.index(finding.severity)))
+    findings = worst_first(verdict.findings)
     state = state_of(findings)
     failed = [address for address in verdict.addresses if address.observation.failure is not None]
     if state == "ok" and failed:
@@ -36,6 +37,11 @@ def summarise(verdict: Verdict) -> Summary:
     if state == "ok":
         return Summary("ok", ends_at, f"Well until {day(ends_at)}." if ends_at else "Well.")
     return Summary(state, ends_at, _worst(findings, verdict))
+
+
+def worst_first(findings: Iterable[Finding]) -> list[Finding]:
+    """In the order in which people should read them; what is unknown comes last."""
+    return sorted(findings, key=lambda finding: (finding.unknown, _WORST.index(finding.severity)))
 
 
 def state_of(findings: list[Finding]) -> str:

@@ -7,19 +7,28 @@ from typing import Any
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
+from core.actions.domains import add_domains
 from core.actions.policy import Actor, Permission, allows, require
 from core.actions.watches import scan_now
+from core.net.lists import read_address
+from core.net.names import Listed, NameRefused
 from core.scanner.certificate import known_certificate
 from core.scanner.checks import CHECKS
+from core.store.accounts import accounts_allowed
 from core.store.standing import Found, Standing, ders, found_now, history, seen_now, standing
 from portal import charts, drawn
 from portal.cursors import place_after, read_place
 from portal.gate import found, gate
 from portal.html import page, tell
-from portal.parts import acting, now, reading
+from portal.parts import acting, now, parts, reading
 
 views = Blueprint("endpoints", __name__, url_prefix="/endpoints")
 _CHANGES = 12
+_MACHINE = {
+    "added": "{} is watched on its own from now on. Its first scan is on its way.",
+    "restored": "The watch of {} came back from the bin, and is scanned again.",
+    "here": "{} is watched on its own already. Nothing changed.",
+}
 _OUTCOMES = {"asked": "live", "running": "live", "too_soon": "soon"}
 
 
@@ -27,10 +36,7 @@ _OUTCOMES = {"asked": "live", "running": "live", "too_soon": "soon"}
 @gate(Permission.READ)
 def show(actor: Actor, ref: str) -> ResponseReturnValue:
     """The page; its fragment is all of it below the way here, and asks for itself again while a scan is pending."""
-    watched = found(standing(reading(), require(actor, Permission.READ), ref))
-    shown = _standing(watched) | _history(watched, request.args.get("before", ""))
-    shown |= {"may_scan": allows(actor.role, Permission.SCAN_NOW), "may_remove": allows(actor.role, Permission.REMOVE_DOMAINS)}
-    return page("endpoints/show.html", part="endpoints/_standing.html", tab="domains", watched=watched, **shown)
+    return _page(actor, ref)
 
 
 @views.post("/<ref>/scan")
@@ -42,6 +48,37 @@ def scan(actor: Actor, ref: str) -> ResponseReturnValue:
     answer = found(next(iter(asked), None))
     tell(_OUTCOMES[answer.outcome], answer.message)
     return redirect(f"/endpoints/{ref}", 303)
+
+
+@views.post("/<ref>/machine")
+@gate(Permission.ADD_DOMAINS)
+def watch_machine(actor: Actor, ref: str) -> ResponseReturnValue:
+    """Watch the same name at one address, whatever the DNS says; what is no address comes back as it was typed."""
+    watched = found(standing(reading(), require(actor, Permission.READ), ref))
+    typed = request.form.get("address", "").strip()
+    try:
+        listed = Listed(watched.name, watched.port, watched.starttls, read_address(typed))
+    except NameRefused as refused:
+        return _page(actor, ref, status=422, typed=typed, error=str(refused))
+    with acting() as session:
+        private = actor.account_id in accounts_allowed(session, parts().scan_allow_accounts)
+        (added,) = add_domains(session, actor, listed=[listed], private_ranges=private, now=now())
+    if added.outcome == "refused":
+        return _page(actor, ref, status=422, typed=typed, error=added.message)
+    tell("info" if added.outcome == "here" else "live", _MACHINE[added.outcome].format(listed.address))
+    return redirect(f"/endpoints/{added.ref}", 303)
+
+
+def _page(actor: Actor, ref: str, *, status: int = 200, typed: str = "", error: str = "") -> ResponseReturnValue:
+    watched = found(standing(reading(), require(actor, Permission.READ), ref))
+    shown = _standing(watched) | _history(watched, request.args.get("before", ""))
+    may = {
+        "may_scan": allows(actor.role, Permission.SCAN_NOW),
+        "may_remove": allows(actor.role, Permission.REMOVE_DOMAINS),
+        "may_add": allows(actor.role, Permission.ADD_DOMAINS) and not watched.address,
+    }
+    shown |= may | {"typed": typed, "error": error}
+    return page("endpoints/show.html", part="endpoints/_standing.html", status=status, tab="domains", watched=watched, **shown)
 
 
 def _standing(watched: Standing) -> dict[str, Any]:

@@ -3,17 +3,18 @@ from __future__ import annotations
 import json
 import re
 from datetime import timedelta
+from html import escape
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
 
-from core.scanner.facts import Failure, FailureKind, Stage
+from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target, Tls
 from core.store.endpoints import Schedule
 from core.store.observations import Finding
 from core.store.watches import Watch
-from demo.pki import make_chain
-from tests.make import NOW, REFUSED
+from demo.pki import make_chain, make_root
+from tests.make import NOW, REFUSED, run_scans
 from tests.portal.conftest import Site, post
 from tests.scenes import Served, roots_of, scan_all
 
@@ -224,6 +225,56 @@ def test_naughty_strings_stay_text(site: Site, shared: Path) -> None:
         page = client.get(f"/endpoints/{ref}")
         assert page.status_code == 200
         assert_only_our_markup(page.text)
+
+
+def test_one_machine_is_watched_by_its_address(site: Site) -> None:
+    ref = _served(site)
+    client = site.client("owner")
+    assert "Watch one machine by its address" in client.get(f"/endpoints/{ref}").text
+    assert "Watch one machine" not in site.client("viewer").get(f"/endpoints/{ref}").text
+    answer = post(client, f"/endpoints/{ref}/machine", {"address": " 2001:DB8::4 "})
+    assert answer.status_code == 303
+    page = client.get(answer.headers["Location"]).text
+    assert "2001:db8::4 is watched on its own from now on." in page
+    assert "whatever the DNS says" in page
+    assert "Watch one machine" not in page
+    with site.sessions.reading() as session:
+        watches = session.execute(sa.select(Watch.name, Watch.port, Watch.address).order_by(Watch.id)).all()
+    assert [tuple(row) for row in watches] == [("shop.example", 443, ""), ("shop.example", 443, "2001:db8::4")]
+    again = post(client, f"/endpoints/{ref}/machine", {"address": "2001:db8::4"})
+    assert again.headers["Location"] == answer.headers["Location"]
+    assert "is watched on its own already. Nothing changed." in client.get(again.headers["Location"]).text
+
+
+@pytest.mark.parametrize("typed", ["", "shop.example", "192.0.2.300", "fe80::1%eth0", "<b>"])
+def test_what_is_no_address_comes_back_with_a_sentence(site: Site, typed: str) -> None:
+    answer = post(site.client("owner"), f"/endpoints/{_served(site)}/machine", {"address": typed})
+    assert answer.status_code == 422
+    assert "Write " in answer.text
+    assert f'value="{escape(typed)}"' in answer.text
+    with site.sessions.reading() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(Watch)) == 1
+
+
+def test_two_certificates_of_one_address_are_two_rows_and_say_which_is_which(site: Site) -> None:
+    (ref,) = site.add("shop.example")
+    root = make_root(now=NOW)
+    fresh = make_chain(["shop.example"], root=root, not_before=NOW - 2 * DAY, not_after=NOW + 88 * DAY, now=NOW)
+    old = make_chain(["shop.example"], root=root, key="rsa2048", not_before=NOW - 65 * DAY, not_after=NOW + 25 * DAY, now=NOW)
+    seen = tuple(
+        Observation("192.0.2.1", "local", tls=Tls("TLSv1.3", "", "", ""), chain=chain.ders, key_asked=asked)
+        for chain, asked in ((fresh, ""), (old, "RSA"))
+    )
+    look = Scan(Target("shop.example"), NOW + timedelta(seconds=10), (), seen)
+    with site.sessions.writing() as session:
+        run_scans(session, lambda _: look, roots=roots_of(fresh), now=look.scanned_at)
+    page = site.client("owner").get(f"/endpoints/{ref}").text
+    rows = re.findall(r'<tr role="row"><th role="rowheader".*?</tr>', page, re.DOTALL)
+    assert ["asked for RSA" in row for row in rows] == [False, True]
+    assert ["mark soon" in row for row in rows] == [False, True]
+    assert "The RSA certificate was not renewed with the ECDSA one" in page
+    assert "Certificate B. At" in page
+    assert "when only RSA is offered" in page
 
 
 TAG = re.compile(r"<\s*/?\s*([a-zA-Z!][\w:-]*)([^>]*)>")

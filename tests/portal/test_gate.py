@@ -32,6 +32,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/bin/restore"): ACT,
     ("GET", "/endpoints/<ref>"): OWN,
     ("POST", "/endpoints/<ref>/scan"): (303, 303, 403, 404, 303),
+    ("POST", "/endpoints/<ref>/machine"): (422, 422, 403, 404, 303),
     ("GET", "/certificates/"): READ,
     ("GET", "/certificates/<string(length=64):digest>"): OWN,
     ("GET", "/certificates/<string(length=64):digest>.<any(pem, der, txt):kind>"): OWN,
