@@ -30,12 +30,16 @@ Id = int | str
 
 @dataclass(frozen=True, slots=True)
 class Kind:
-    """A job that workers run: `module:function`, called with a Context and the ids, stopped after `timeout_s`."""
+    """A job that workers run: `module:function`, called with a Context and the ids, stopped after `timeout_s`.
+
+    `alone`: where the horse itself dies, this job is given out again in halves, and what it still dies of by itself goes to that job.
+    """
 
     name: str
     queues: tuple[str, ...]
     runs: str
     timeout_s: int
+    alone: str = ""
 
     def function(self) -> Callable[..., object]:
         """The function itself, imported only where it runs."""
@@ -45,7 +49,8 @@ class Kind:
 
 
 JOBS: tuple[Kind, ...] = (
-    Kind(name="scan_batch", queues=("now", "scan"), runs="jobs.scan:scan_batch", timeout_s=180),
+    Kind(name="scan_batch", queues=("now", "scan"), runs="jobs.scan:scan_batch", timeout_s=180, alone="tell_unread"),
+    Kind(name="tell_unread", queues=("now", "scan"), runs="jobs.scan:tell_unread", timeout_s=60),
     Kind(name="spot_checks", queues=("now",), runs="jobs.spot_check:spot_checks", timeout_s=60),
     Kind(name="send_notices", queues=("ops",), runs="jobs.notify:send_notices", timeout_s=120),
     Kind(name="back_up", queues=("backup",), runs="jobs.backup:back_up", timeout_s=21_600),

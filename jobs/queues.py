@@ -29,6 +29,22 @@ def queue(connection: Redis, name: str) -> Queue:
     return Queue(name, connection=connection, job_class=CarriedJob, serializer=JSONSerializer)
 
 
+def share_out(connection: Redis, queue_name: str, job: CarriedJob) -> None:
+    """Give out anew, in halves of its pairs of ids, a job whose horse died: one pair may be what it dies of, and must not cost the others.
+
+    Pairs that were done before are no longer in hand and are passed over. Raises redis.RedisError: then the leases run out.
+    """
+    kind = next((kind for kind in JOBS if kind.name == job.name and not job.refusal), None)
+    if kind is None or not kind.alone or not job.ids:
+        return
+    pairs = len(job.ids) // 2
+    if pairs == 1:
+        enqueue(connection, queue_name, kind.alone, job.ids)
+        return
+    for half in (job.ids[: pairs // 2 * 2], job.ids[pairs // 2 * 2 :]):
+        enqueue(connection, queue_name, kind.name, half)
+
+
 def enqueue(connection: Redis, queue_name: str, job_name: str, ids: Sequence[Id], timeout_s: int | None = None) -> str:
     """Hand out a job of `JOBS` with its ids, and give the job's id.
 

@@ -40,6 +40,17 @@ def scan_batch(context: Context, *pairs: int) -> None:
         asyncio.run(_scan(context, todo, roots))
 
 
+def tell_unread(context: Context, endpoint_id: int, claim: int) -> None:
+    """Record of an endpoint that its scan ended the process that made it, each time it was tried. Nothing that was sent is read here."""
+    for claimed, target, _ in _read(context, [Claimed(endpoint_id, claim)]):
+        words = "What this server sent ended the process that read it, also when it was tried alone. Other names are not affected."
+        failure = Failure(FailureKind.PROTOCOL_ERROR, Stage.HANDSHAKE, words)
+        scan = Scan(target, context.now(), (), (Observation(target.address, LOCAL, failure),))
+        log.error("the horse died of %s port %d", target.name, target.port)
+        verdict = judge(scan, Roots.load(context.extra_roots), context.now())
+        _record_together(context, [Result(claimed.endpoint_id, claimed.claim, verdict)])
+
+
 def _read(context: Context, claims: Sequence[Claimed]) -> list[tuple[Claimed, Target, Sequence[Network]]]:
     with context.sessions.reading() as session:
         allowed = account_refs(session, sorted(accounts_allowed(session, context.scan_allow_accounts))).values()

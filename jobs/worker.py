@@ -30,7 +30,7 @@ from core.backups.plan import Plan
 from core.store.db import Sessions, make_engine
 from jobs.carrier import JOBS, CarriedJob
 from jobs.context import Context
-from jobs.queues import QUEUES
+from jobs.queues import QUEUES, share_out
 
 BEAT_S = 5
 HORSE_BYTES = 2**31
@@ -81,6 +81,15 @@ class Worker(rq.Worker):
         """A job belongs to the queue it was taken from, whatever it says itself."""
         job.origin = queue.name
         super().execute_job(job, queue)
+
+    def handle_work_horse_killed(self, job: Job, retpid: Any, ret_val: Any, _rusage: Any) -> None:
+        """What a horse dies of is looked for: its work goes out again in halves."""
+        log.warning("The horse %s died with the job %s (%s).", retpid, job.id, ret_val)
+        if isinstance(job, CarriedJob):
+            try:
+                share_out(self.connection, job.origin, job)
+            except redis.RedisError as error:
+                log.warning("The work of a horse that died could not be given out anew (%s). Its leases run out.", error)
 
     def main_work_horse(self, job: Job, queue: rq.Queue) -> None:
         """The horse's own life: it ends with its worker, can gain nothing, and may fill HORSE_BYTES of memory."""

@@ -11,8 +11,8 @@ from collections.abc import AsyncIterator, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from typing import Final
 
-AT_ONE_SERVER: Final = 40
-"""A batch of a thousand names of one machine that lets each wait for its ten seconds still ends within a lease."""
+AT_ONE_SERVER: Final = 60
+"""A batch of a thousand names of one machine that lets each wait for its ten seconds still ends within its job's time."""
 
 
 class Turns:
