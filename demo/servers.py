@@ -58,11 +58,24 @@ def tls_context(serve: str, chain: Path, key: Path) -> ssl.SSLContext:
 
 
 def _hold() -> Client:
-    """Wait for the other side to leave."""
+    """Wait for the first word or the leave of the other side."""
 
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(*_CHAIN_PATIENCE):
             await asyncio.wait_for(reader.read(1024), PATIENCE_S)
+        await _close(writer)
+
+    return client
+
+
+def _silent() -> Client:
+    """Take whatever comes, and say nothing for as long as anybody waits."""
+
+    async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with suppress(*_CHAIN_PATIENCE):
+            async with asyncio.timeout(PATIENCE_S):
+                while await reader.read(1024):
+                    pass
         await _close(writer)
 
     return client
@@ -180,7 +193,7 @@ async def _listen(one: Mapping[str, str], folder: Path, port: int) -> asyncio.Se
     if kind in TALKS and context is not None:
         return await asyncio.start_server(_upgrading(kind, context), one["address"], port)
     clients: dict[str, Callable[[], Client]] = {
-        "silent": _hold,
+        "silent": _silent,
         "slow": _slow,
         "reset": _reset,
         "http": lambda: _say(b"HTTP/1.1 400 Bad Request\r\n\r\n"),
