@@ -27,6 +27,8 @@ _SYSTEM = (
     ("slapd", "slapd"),
     ("vsftpd", "vsftpd"),
     ("mariadbd", "mariadb-server-core"),
+    ("sslscan", "sslscan"),
+    ("testssl", "testssl.sh"),
 )
 _NO_TESTS = 5  # pytest's exit code when none was chosen
 
