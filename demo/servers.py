@@ -32,13 +32,18 @@ Client = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 TALKS: Final[Mapping[str, Sequence[tuple[bytes, bytes]]]] = {
     "smtp": ((b"220 mx ESMTP\r\n", b"\r\n"), (b"250-mx\r\n250 STARTTLS\r\n", b"\r\n"), (b"220 go\r\n", b"")),
-    "imap": ((b"* OK ready\r\n", b"\r\n"), (b"kc OK go\r\n", b"")),
+    "imap": ((b"* OK ready\r\n", b"\r\n"), (b"{tag} OK go\r\n", b"")),
     "pop3": ((b"+OK ready\r\n", b"\r\n"), (b"+OK go\r\n", b"")),
     "ftp": ((b"220 ready\r\n", b"\r\n"), (b"234 go\r\n", b"")),
     "sieve": ((b'"STARTTLS"\r\nOK\r\n', b"\r\n"), (b'OK "go"\r\n', b"")),
     "nntp": ((b"201 no posting\r\n", b"\r\n"), (b"382 go\r\n", b"")),
 }
-"""What is said, and the end of what is awaited after it, before TLS begins."""
+"""What is said, and the end of what is awaited after it, before TLS begins. `{tag}` is the first word of what was heard."""
+QUESTIONS: Final[Mapping[str, tuple[bytes, bytes]]] = {
+    "imap": (b"CAPABILITY", b"* CAPABILITY IMAP4rev1 STARTTLS\r\n{tag} OK done\r\n"),
+    "ftp": (b"FEAT", b"211-Features\r\n AUTH TLS\r\n211 End\r\n"),
+}
+"""What careful clients ask first, and the answer."""
 
 
 def tls_context(serve: str, chain: Path, key: Path) -> ssl.SSLContext:
@@ -119,16 +124,25 @@ def _reset() -> Client:
 def _upgrading(protocol: str, context: ssl.SSLContext) -> Client:
     async def client(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with suppress(*_CHAIN_PATIENCE):
+            question, answer = QUESTIONS.get(protocol, (b"", b""))
+            heard = b""
             for words, end in TALKS[protocol]:
-                writer.write(words)
+                writer.write(_tagged(words, heard))
                 await writer.drain()
                 if end:
-                    await asyncio.wait_for(reader.readuntil(end), PATIENCE_S)
+                    heard = await asyncio.wait_for(reader.readuntil(end), PATIENCE_S)
+                if question and question in heard.upper():
+                    writer.write(_tagged(answer, heard))
+                    heard = await asyncio.wait_for(reader.readuntil(end), PATIENCE_S)
             await writer.start_tls(context, ssl_handshake_timeout=PATIENCE_S)
             await asyncio.wait_for(reader.read(1024), PATIENCE_S)
         await _close(writer)
 
     return client
+
+
+def _tagged(words: bytes, heard: bytes) -> bytes:
+    return words.replace(b"{tag}", heard.partition(b" ")[0])
 
 
 async def _close(writer: asyncio.StreamWriter) -> None:

@@ -52,10 +52,11 @@ _CHAINS: Final = {
 
 @dataclass(frozen=True, slots=True)
 class Tool:
-    """A program that looks at TLS servers. `upgrades` are the protocols whose STARTTLS it speaks, of those in the demonstration."""
+    """A program that looks at servers. `upgrades`: whose STARTTLS it speaks; `chance`: of which labels it says what by chance."""
 
     program: str
     upgrades: frozenset[str]
+    chance: frozenset[str]
     words: Callable[[Server, Path], Sequence[str]]
     read: Callable[[Path], Facts]
     within_s: float
@@ -64,6 +65,10 @@ class Tool:
     def missing(self) -> str:
         """Why it cannot be asked, "" if it can."""
         return "" if shutil.which(self.program) else f"{self.program} is not installed; ./keychest test installs it as root"
+
+    def may_be_asked(self, server: Server) -> bool:
+        """Whether an answer means anything."""
+        return server.upgrade in self.upgrades and server.label not in self.chance
 
     def version(self) -> str:
         """Like "3.0.8": their words differ from one to the next."""
@@ -223,5 +228,7 @@ def _testssl_facts(report: Path) -> Facts:
     }
 
 
-SSLSCAN: Final = Tool("sslscan", frozenset({"", "smtp", "imap", "pop3", "ftp"}), _sslscan_words, _sslscan_facts, 60)
-TESTSSL: Final = Tool("testssl", frozenset({"", "smtp", "imap", "pop3", "ftp", "nntp"}), _testssl_words, _testssl_facts, 300)
+SSLSCAN: Final = Tool("sslscan", frozenset({"", "smtp", "imap", "pop3", "ftp"}), frozenset(), _sslscan_words, _sslscan_facts, 60)
+TESTSSL: Final = Tool(
+    "testssl", frozenset({"", "smtp", "imap", "pop3", "ftp", "nntp"}), frozenset({"lab"}), _testssl_words, _testssl_facts, 600
+)

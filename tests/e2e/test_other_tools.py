@@ -36,8 +36,8 @@ pytestmark = [
     pytest.mark.xdist_group("other tools"),  # one look for all tests
     pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING)),
 ]
-OF_EACH_KIND: Final = ("www", "intranet", "launch", "pay", "printer", "api", "old-api", "kiosk", "lab", "mx")
-"""Whom testssl.sh is asked about: well, ended, not begun, wrong name, signed by itself, incomplete, no names, old RSA, Ed25519, mail."""
+OF_EACH_KIND: Final = ("www", "intranet", "launch", "pay", "printer", "api", "old-api", "kiosk", "ledger", "imap")
+"""Whom testssl.sh is asked about: well, ended, not begun, wrong name, signed by itself, incomplete, no names, old RSA, SHA-1, mail."""
 AT_ONCE: Final = 2
 HEADING: Final = "## Against testssl.sh and sslscan"
 Difference = tuple[str, str, str, str, str]
@@ -74,7 +74,7 @@ def tallies(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Tally]:
 
 def ask(tool: Tool, servers: Sequence[tuple[Server, Facts]], reports: Path) -> Tally:
     """Each server with our own facts of it."""
-    asked = [(server, own) for server, own in servers if server.upgrade in tool.upgrades]
+    asked = [(server, own) for server, own in servers if tool.may_be_asked(server)]
     if tool is TESTSSL and not ALL:
         asked = [next(one for one in asked if one[0].label == label) for label in OF_EACH_KIND]
     with ThreadPoolExecutor(AT_ONCE) as turns:
@@ -86,7 +86,7 @@ def ask(tool: Tool, servers: Sequence[tuple[Server, Facts]], reports: Path) -> T
         if fact in own or own["certificate"] != NONE_SHOWN
     ]
     differ = [one for one in compared if one[2] != one[3]]
-    not_asked = [server.label for server, _ in servers if server.upgrade not in tool.upgrades]
+    not_asked = [server.label for server, _ in servers if not tool.may_be_asked(server)]
     return Tally([server.label for server, _ in asked], len(compared), differ, not_asked)
 
 
