@@ -1,6 +1,6 @@
 """What backups cost here: seconds and memory of backup and drill, and what a writer notices of them. Prints figures; nothing passes or fails.
 
-    PYTHONPATH=. .venv/bin/python bench/backup.py [megabytes]
+    ./keychest bench backup [megabytes]
 
 Makes SQLite files of about a quarter of the size (256 by default) and of all of it, with rows as scans leave them, in a temporary folder
 (TMPDIR names another disk; it takes about four times the size). Then each job as a process of its own, twice: alone, and beside a writer
@@ -53,7 +53,8 @@ class Cost:
     peak_mb: float
 
 
-def main(megabytes: int) -> None:
+def main(arguments: list[str]) -> None:
+    megabytes = int(arguments[0]) if arguments else 256
     peaks: dict[str, list[float]] = {"backup": [], "drill": []}
     for size in (megabytes // 4, megabytes):
         with tempfile.TemporaryDirectory() as folder:
@@ -174,4 +175,4 @@ def write(url: str, pauses: multiprocessing.Queue[list[float]], stop: Flag) -> N
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 256)
+    main(sys.argv[1:])

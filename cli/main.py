@@ -16,6 +16,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "up": ("cli.up", "up", "Start everything here and keep it running."),
     "demo": ("cli.demo", "demo", "Try it: made-up names, certificates and servers, all on this machine."),
     "test": ("cli.test", "test", "Check the code: lint, types, contracts, templates, all tests."),
+    "bench": ("cli.bench", "bench", "Measure what things cost on this machine."),
     "scan": ("cli.scan", "scan_command", "Look once at what a host serves, without a database."),
     "settings": ("cli.settings", "settings", "List every setting, what it is now, and what it is for."),
     "db": ("cli.db", "db", "Look after the database."),
