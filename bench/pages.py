@@ -37,6 +37,7 @@ from tests.postgres import folder_of_its_own, free_port, programs, running_postg
 
 ROOT: Final = Path(__file__).resolve().parents[1]
 NAMES, ROUNDS = 100_000, 7
+IDLE_S, ONCE_S = 30.0, 20.0
 EMPTY: Final = "/domains"
 LIGHTEST: Final = "/sign-in"
 
@@ -47,6 +48,7 @@ class Client:
     def __init__(self, port: int, email: str = "") -> None:
         self.connection = http.client.HTTPConnection("localhost", port, timeout=300)
         self.cookie = ""
+        self.answered_at = float("-inf")
         if email:
             token = re.search(r'name="csrf-token" content="([^"]+)"', self.get(LIGHTEST)[1])
             assert token is not None
@@ -58,11 +60,14 @@ class Client:
         return self._ask("GET", path, None, {}, expect=200)
 
     def _ask(self, method: str, path: str, body: str | None, headers: dict[str, str], *, expect: int) -> tuple[float, str]:
+        if time.monotonic() - self.answered_at > IDLE_S:  # the server closes a connection that is silent for long
+            self.connection.close()
         began = time.perf_counter()
         self.connection.request(method, path, body, headers | ({"Cookie": self.cookie} if self.cookie else {}))
         answer = self.connection.getresponse()
         text = answer.read().decode()
         took = time.perf_counter() - began
+        self.answered_at = time.monotonic()
         if answer.status != expect:
             raise SystemExit(f"{path} answered {answer.status} instead of {expect}")
         if given := answer.headers.get("Set-Cookie"):
@@ -150,9 +155,11 @@ def measure(url: str, folder: Path, rounds: int) -> None:
         stranger, person, nobody = Client(port), Client(port, LARGE), Client(port, NOBODY)
         asked = pages(person, sessions)
         sessions.engine.dispose()
+        first = {what: person.get(path)[0] for what, path in asked.items()}  # templates are compiled, and files are in memory
+        for what in [what for what, seconds in first.items() if seconds > ONCE_S]:
+            print(f"  {what:40} {first[what]:7.1f} s: asked once, and no more")
+            del asked[what]
         whole = list(asked.items())
-        for _, path in whole:  # templates are compiled, and files are in memory
-            person.get(path)
         took: dict[str, list[tuple[float, float, float]]] = {what: [] for what in asked}
         order = random.Random(1)
         for _ in range(rounds):

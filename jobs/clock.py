@@ -30,6 +30,7 @@ from core.store.accounts import accounts_allowed
 from core.store.backups import chores_due
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import open_gaps
+from core.store.leaves import drop_unserved, unserved
 from core.store.spot_checks import purge_spot_checks, spot_checks_waiting
 from jobs.queues import connect, enqueue, queue
 
@@ -65,6 +66,7 @@ class Clock:
     backup_interval: timedelta = timedelta(days=1)
     _called: dict[str, datetime] = field(default_factory=dict)
     _asked: dict[int, datetime] = field(default_factory=dict)
+    _swept_to: int = 0
     _beat_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
     _round_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
 
@@ -92,8 +94,17 @@ class Clock:
             ahead += pull_chores_in(session, longest=self._longest_chores(), now=now)
             moved = rescope_watches(session, account_ids=sorted(accounts), now=now) if accounts else 0
             purge_spot_checks(session, now)
+        self._sweep_leaves()
         if missed or ahead or moved:
             log.warning("%d scans were missed, %d were planned too late, %d watches moved to private endpoints", missed, ahead, moved)
+
+    def _sweep_leaves(self) -> None:
+        """Go on through what certificates are listed by, some rows a round, and drop what nobody serves any more."""
+        with self.sessions.reading() as session:
+            needless, self._swept_to = unserved(session, self._swept_to)
+        if needless:
+            with self.sessions.writing() as session:
+                drop_unserved(session, needless)
 
     def _hand_out(self) -> int:
         with self.sessions.reading() as session:

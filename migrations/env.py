@@ -11,12 +11,14 @@ import core.store.backups
 import core.store.endpoints
 import core.store.heartbeats
 import core.store.incidents
+import core.store.leaves
 import core.store.observations
 import core.store.spot_checks
 import core.store.watches
 from config import Settings
 from core.store.base import Base
 from core.store.db import WRITING, make_engine
+from core.store.schema import declared
 
 MODULES = (
     audit.tables,
@@ -25,6 +27,7 @@ MODULES = (
     core.store.endpoints,
     core.store.heartbeats,
     core.store.incidents,
+    core.store.leaves,
     core.store.observations,
     core.store.spot_checks,
     core.store.watches,
@@ -37,6 +40,7 @@ def _run(connection: sa.Connection) -> None:
         connection=connection,
         target_metadata=Base.metadata,
         compare_type=True,
+        include_name=declared,
         transactional_ddl=True,
         user_module_prefix="",
     )

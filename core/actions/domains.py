@@ -21,6 +21,7 @@ from core.perspective import LOCAL
 from core.store.accounts import Account
 from core.store.base import new_ref
 from core.store.endpoints import Domain, ensure_endpoints, lock_schedules
+from core.store.leaves import keep_leaves
 from core.store.watches import NO_END, STATES, Key, Watch, binned_by_target, live_by_target, move_tallies, own_watches
 
 _CHUNK = 500
@@ -202,6 +203,7 @@ def _ask_for_scans(session: Session, endpoint_ids: Sequence[int], now: datetime)
             schedule.watchers += 1
             schedule.next_scan_at, schedule.requested_at, schedule.urgent = soonest(schedule, now), now, True
     session.flush()
+    keep_leaves(session, endpoint_ids)
 
 
 def _settle_domains(session: Session, domain_ids: set[int], now: datetime) -> None:

@@ -12,6 +12,7 @@ from sqlalchemy.orm import Session
 
 from core.scanner.verdict import JudgedObservation, Verdict
 from core.store.db import CHUNK, insert_missing
+from core.store.leaves import keep_leaves
 from core.store.observations import Certificate, Current, Observation
 
 Seen = tuple[int, Verdict]
@@ -74,6 +75,7 @@ def record_observations(session: Session, seen: Sequence[Seen]) -> None:
     query = sa.select(Current, Observation.content_sha256).join(Observation, Observation.id == Current.observation_id)
     for known, content in session.execute(query.where(Current.endpoint_id.in_(endpoint_ids))):
         current[known.endpoint_id, known.perspective, known.address, known.key_asked] = (known, content)
+    changed: set[int] = set()
     for endpoint_id, verdict in seen:
         at = verdict.scan.scanned_at
         gone = {key: known for key, (known, _) in current.items() if key[0] == endpoint_id}
@@ -82,6 +84,8 @@ def record_observations(session: Session, seen: Sequence[Seen]) -> None:
             known_row, content = current.get(key, (None, ""))
             same = known_row is not None and content == values["content_sha256"]
             row = known_row if known_row is not None and same else _replace(session, known_row, values)
+            if not same or row.gone_at is not None:
+                changed.add(endpoint_id)
             row.last_seen_at, row.gone_at = at, None
             row.verified = judged.verified
             path = _path(judged)
@@ -91,6 +95,7 @@ def record_observations(session: Session, seen: Sequence[Seen]) -> None:
         for row in gone.values() if not verdict.scan.partial else ():  # half an answer says nothing of the other half
             row.gone_at = row.gone_at or at
     session.flush()
+    keep_leaves(session, changed)
 
 
 def _path(judged: JudgedObservation) -> list[str]:

@@ -14,6 +14,7 @@ from core.actions.policy import Actor, Permission, require
 from core.perspective import LOCAL
 from core.store.accounts import account_refs
 from core.store.endpoints import Endpoint, Schedule, ensure_endpoints, lock_schedules
+from core.store.leaves import keep_leaves
 from core.store.watches import Key, Watch, own_watches
 
 SCAN_NOW_EVERY = timedelta(seconds=30)
@@ -95,4 +96,5 @@ def rescope_watches(session: Session, *, account_ids: Sequence[int], now: dateti
             schedule.next_scan_at, schedule.requested_at, schedule.urgent = now, now, True
         watch.endpoint_id, watch.since_at = to, now
     session.flush()
+    keep_leaves(session, [to for _, to in moves])
     return len(moves)

@@ -63,7 +63,7 @@ class Schedule(Base):
     scans: Mapped[int] = mapped_column(default=0)
     requested_at: Mapped[datetime | None]
     last_scanned_at: Mapped[datetime | None]
-    __table_args__ = (index_where("watchers > 0", "ix_schedule_due", "next_scan_at"),)
+    __table_args__ = (index_where("watchers > 0", "ix_schedule_due", "next_scan_at"), sa.Index("ix_schedule_last", "last_scanned_at"))
 
 
 class Verdict(Base):
@@ -93,6 +93,7 @@ class ScanGap(Base):
     __table_args__ = (
         index_where("closed_at IS NULL", "uq_scan_gaps_open", "endpoint_id", "perspective", unique=True),
         sa.Index("ix_scan_gaps_noticed_at", "noticed_at"),
+        sa.Index("ix_scan_gaps_endpoint", "endpoint_id"),
     )
 
 

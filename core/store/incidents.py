@@ -32,7 +32,9 @@ class Incident(Base):
     __table_args__ = (
         index_where("cleared_at IS NULL", "ix_incidents_owed", "watch_id"),
         index_where("closed_at IS NULL", "uq_incidents_open", "watch_id", "check", "certificate", unique=True),
+        index_where("closed_at IS NULL", "ix_incidents_going_on", "account_id", "opened_at"),
         sa.Index("ix_incidents_account", "account_id", "opened_at"),
+        sa.Index("ix_incidents_watch", "watch_id"),
     )
 
 

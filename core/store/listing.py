@@ -11,11 +11,11 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from core.net.names import u_label
 from core.perspective import LOCAL
 from core.store.accounts import User
 from core.store.base import Utc
 from core.store.endpoints import Schedule
+from core.store.sought import as_sought, contains, narrowed
 from core.store.watches import NO_END, STATES, Watch, WatchTally
 
 PAGE: Final = 50
@@ -23,7 +23,6 @@ KEPT_FOR: Final = timedelta(days=30)
 """How long what was removed can be restored."""
 SORTS: Final = ("worst", "ends", "name")
 MOST_TEXT: Final = 253
-_MOST_BY_U_LABEL: Final = 5_000
 _SCHEME: Final = re.compile(r"^[a-z][a-z0-9+.\-]*://")
 _URL_REST: Final = re.compile(r"[/?#]")
 _PORT: Final = re.compile(r"[0-9]{1,5}")
@@ -98,11 +97,12 @@ def counts(session: Session, account_id: int) -> dict[str, int]:
 def listing(session: Session, account_id: int, wanted: Wanted, size: int = PAGE) -> Listing:
     """A page of an account's live watches."""
     sort = wanted.sort if wanted.sort in SORTS else "worst"
-    where: list[sa.ColumnElement[bool]] = [Watch.account_id == account_id, Watch.deleted_at.is_(None)]
+    where: list[sa.ColumnElement[bool]] = [Watch.deleted_at.is_(None)]
     if wanted.state in STATES:
-        where.append(Watch.state == wanted.state)
-    if wanted.text:
-        where.append(_named(session, account_id, wanted.text))
+        where.append(Watch.rank == STATES.index(wanted.state))  # by which the indexes go
+        sort = "worst" if sort == "ends" else sort  # the same, within one state
+    named, few = _named(session, wanted.text) if wanted.text else ([], False)
+    where += [*named, (Watch.account_id + 0 if few else Watch.account_id) == account_id]  # a sum is in no index
     backwards = bool(wanted.before and not wanted.after)
     edge = _edge(session, account_id, sort, wanted.before if backwards else wanted.after)
     if edge is None:
@@ -214,17 +214,17 @@ def _moment(micros: str) -> datetime | None:
         return None
 
 
-def _named(session: Session, account_id: int, text: str) -> sa.ColumnElement[bool]:
-    """Names that hold this text as machines write them (A-label) or as people read them (U-label), at the port that it names."""
+def _named(session: Session, text: str) -> tuple[list[sa.ColumnElement[bool]], bool]:
+    """Names that hold this text as machines write them (A-label) or as people read them (U-label), at the port that it names.
+
+    And whether they are few: then the list's indexes would only be in the way.
+    """
     wanted, port = _asked_for(text)
-    where = (Watch.account_id == account_id, Watch.deleted_at.is_(None), Watch.name.contains("xn--"))
-    ids: list[int] = []
-    for row_id, name in session.execute(sa.select(Watch.id, Watch.name).where(*where)):
-        if wanted in u_label(name) and len(ids) < _MOST_BY_U_LABEL:
-            ids.append(row_id)
-    plain = Watch.name.contains(wanted, autoescape=True)
-    named = sa.or_(plain, Watch.id.in_(ids)) if ids else plain
-    return sa.and_(named, Watch.port == port) if port is not None else named
+    where = [contains(Watch.sought, as_sought(wanted))]
+    if port is not None:
+        where.append(Watch.port == port)
+    few = narrowed(session, "watches", as_sought(wanted))
+    return [*where, *([] if few is None else [Watch.id.in_(few)])], few is not None
 
 
 def _asked_for(text: str) -> tuple[str, int | None]:

@@ -21,7 +21,7 @@ class Certificate(Base):
     first_seen_at: Mapped[datetime]
     subject: Mapped[str | None]
     issuer: Mapped[str | None]
-    serial: Mapped[str | None]
+    serial: Mapped[str | None] = mapped_column(index=True)
     not_before: Mapped[datetime | None]
     not_after: Mapped[datetime | None] = mapped_column(index=True)
     key: Mapped[str | None]

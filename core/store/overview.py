@@ -74,17 +74,16 @@ def first_of_each_state(session: Session, account_id: int, most: int) -> dict[st
 
 def open_incidents(session: Session, account_id: int, most: int) -> tuple[int, tuple[OpenIncident, ...]]:
     """How many incidents are open, and the `most` newest of them."""
-    where = (Incident.account_id == account_id, Incident.closed_at.is_(None), Watch.deleted_at.is_(None))
+    where = (Incident.account_id == account_id, Incident.closed_at.is_(None))  # of live watches: those of removed ones are closed
+    count = session.scalar(sa.select(sa.func.count()).where(*where)) or 0
     rows = session.execute(
-        sa.select(
-            sa.func.count().over(), Watch.ref, Watch.name, Watch.port, Watch.how, Incident.severity, Incident.message, Incident.opened_at
-        )
+        sa.select(Watch.ref, Watch.name, Watch.port, Watch.how, Incident.severity, Incident.message, Incident.opened_at)
         .join(Watch, Watch.id == Incident.watch_id)
         .where(*where)
         .order_by(Incident.opened_at.desc(), Incident.id.desc())
         .limit(most)
-    ).all()
-    return (rows[0][0] if rows else 0), tuple(OpenIncident(*row[1:]) for row in rows)
+    )
+    return count, tuple(OpenIncident(*row) for row in rows)
 
 
 def looked(session: Session, account_id: int, now: datetime) -> Looked:
@@ -105,9 +104,11 @@ def looked(session: Session, account_id: int, now: datetime) -> Looked:
         .group_by(noticed_day)
     ).all()
     last = session.scalar(
-        sa.select(sa.func.max(Schedule.last_scanned_at))
-        .join(Watch, Watch.endpoint_id == Schedule.endpoint_id)
-        .where(*watched, Schedule.last_scanned_at >= Watch.since_at)
+        sa.select(Schedule.last_scanned_at)
+        .where(Schedule.last_scanned_at.is_not(None), Schedule.watchers > 0)
+        .where(sa.exists().where(*watched, Watch.endpoint_id == Schedule.endpoint_id, Schedule.last_scanned_at >= Watch.since_at))
+        .order_by(Schedule.last_scanned_at.desc())
+        .limit(1)
     )
     return Looked(
         made={day: int(count) for day, count in made},

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from alembic.migration import MigrationContext
 from alembic.script import ScriptDirectory
 
 from core.store.db import WRITING
+from core.store.sought import INDEXES
 
 _MIGRATIONS = Path(__file__).resolve().parents[2] / "migrations"
 
@@ -19,6 +21,11 @@ def _config() -> Config:
     config = Config()
     config.set_main_option("script_location", str(_MIGRATIONS))
     return config
+
+
+def declared(name: str | None, kind: str, _parents: Mapping[str, str | None]) -> bool:
+    """Whether the models declare a table or an index, for Alembic's comparison: they do not know the indexes of trigrams, nor their tables."""
+    return kind not in {"table", "index"} or not (name or "").startswith(tuple(INDEXES.values()))
 
 
 def newest_revision() -> str:

@@ -8,11 +8,12 @@ from datetime import UTC, datetime
 
 import sqlalchemy as sa
 from sqlalchemy.ext.hybrid import hybrid_property
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column, validates
 
 from core.net.names import Listed
-from core.store.base import Base, Id, live_index
+from core.store.base import Base, Id, index_where, live_index
 from core.store.db import CHUNK
+from core.store.sought import sought_of
 
 STATES = ("bad", "soon", "unk", "live", "ok")
 """Worst first. The words are those of the pages: needs you, soon, not reached, checking, well."""
@@ -28,7 +29,7 @@ Key = tuple[str, int, str, str]
 class Watch(Base):
     """`state`, `rank` and `ends_at` are copies kept on write, so that lists sort and count without touching the facts.
 
-    `since_at` is when the watch began: an account sees nothing of a shared endpoint from before.
+    `since_at` is when the watch began: an account sees nothing of a shared endpoint from before. `sought` is the name as it is searched.
     """
 
     __tablename__ = "watches"
@@ -45,6 +46,7 @@ class Watch(Base):
     rank: Mapped[int] = mapped_column(sa.Integer, default=STATES.index("live"))
     ends_at: Mapped[datetime]
     sentence: Mapped[str] = mapped_column(default="")
+    sought: Mapped[str] = mapped_column(default="", server_default="")
     since_at: Mapped[datetime]
     created_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
     deleted_at: Mapped[datetime | None]
@@ -54,7 +56,14 @@ class Watch(Base):
         live_index("ix_watches_worst", "account_id", "rank", "ends_at", "id"),
         live_index("ix_watches_ends", "account_id", "ends_at", "id"),
         live_index("ix_watches_name", "account_id", "name", "id"),
+        live_index("ix_watches_state", "account_id", "rank", "name", "id"),
+        index_where("deleted_at IS NOT NULL", "ix_watches_binned", "account_id", "deleted_at", "id"),
     )
+
+    @validates("name")
+    def _keep_sought(self, _key: str, name: str) -> str:
+        self.sought = sought_of(name)
+        return name
 
     @property
     def key(self) -> Key:

@@ -13,7 +13,7 @@ from flask.typing import ResponseReturnValue
 from core.actions.policy import Actor, Permission, require
 from core.net.names import u_label
 from core.scanner.certificate import Certificate, read_certificate
-from core.store.served import Sighting, names_watched, others_there, served_now, sightings
+from core.store.served import MOST_COUNTED, Sighting, names_watched, others_there, served_now, sightings
 from core.store.standing import ders
 from core.store.watches import NO_END
 from portal import charts, fields
@@ -63,6 +63,7 @@ def show_all(actor: Actor) -> ResponseReturnValue:
         mini_life=charts.mini_life,
         short_name=fields.short_name,
         listed_name=fields.listed_name,
+        most_counted=MOST_COUNTED,
     )
 
 

@@ -5,6 +5,7 @@ from datetime import timedelta
 import sqlalchemy as sa
 
 from core.store.db import Sessions
+from core.store.leaves import ServedLeaf
 from core.store.observations import Certificate
 from core.store.served import names_watched, others_there, served_now, sightings
 from core.store.watches import NO_END
@@ -63,6 +64,7 @@ def test_an_end_that_cannot_be_read_comes_last_and_can_be_paged_past(sessions: S
     scan_all(sessions, {"a.example": {"192.0.2.1": one.ders}, "b.example": {"192.0.2.1": two.ders}}, roots_of(one, two), NOW + HOUR)
     with sessions.writing() as session:
         session.execute(sa.update(Certificate).where(Certificate.sha256 == one.leaf.sha256).values(not_after=None))
+        session.execute(sa.update(ServedLeaf).where(ServedLeaf.leaf_sha256 == one.leaf.sha256).values(ends_at=NO_END))
     with sessions.reading() as session:
         assert [row.sha256 for row in served_now(session, account_id, most=9)] == [two.leaf.sha256, one.leaf.sha256]
         assert served_now(session, account_id, after=(NO_END, one.leaf.sha256), most=9) == ()
