@@ -11,6 +11,8 @@ from sqlalchemy.orm import Session
 
 from core.store.endpoints import ScanGap, ScanTally, Schedule
 from core.store.incidents import Incident
+from core.store.listing import counts
+from core.store.sought import FEW
 from core.store.watches import STATES, Watch
 
 DAY = timedelta(days=1)
@@ -90,7 +92,12 @@ def looked(session: Session, account_id: int, now: datetime) -> Looked:
     """Scans made by day in the last 30 days, and the gaps among the account's own endpoints since it watches them."""
     first_day = (now - MONTH).date().isoformat()
     made = session.execute(sa.select(ScanTally.day, sa.func.sum(ScanTally.made)).where(ScanTally.day >= first_day).group_by(ScanTally.day))
-    watched = (Watch.account_id == account_id, Watch.deleted_at.is_(None))
+    own = (
+        Watch.endpoint_id == ScanGap.endpoint_id,
+        Watch.account_id + 0 == account_id,  # a sum is in no index: from the gaps, not from the account
+        Watch.deleted_at.is_(None),
+        ScanGap.due_at >= Watch.since_at,
+    )
     noticed_day = sa.func.date(ScanGap.noticed_at, type_=sa.Text)
     gaps = session.execute(
         sa.select(
@@ -99,21 +106,23 @@ def looked(session: Session, account_id: int, now: datetime) -> Looked:
             sa.func.count().filter(ScanGap.noticed_at >= now - DAY).label("newest"),
             sa.func.count().filter(ScanGap.closed_at.is_(None)).label("open"),
         )
-        .join(Watch, Watch.endpoint_id == ScanGap.endpoint_id)
-        .where(*watched, ScanGap.due_at >= Watch.since_at, sa.or_(ScanGap.noticed_at >= now - MONTH, ScanGap.closed_at.is_(None)))
+        .where(sa.exists().where(*own), sa.or_(ScanGap.noticed_at >= now - MONTH, ScanGap.closed_at.is_(None)))
         .group_by(noticed_day)
     ).all()
-    last = session.scalar(
-        sa.select(Schedule.last_scanned_at)
-        .where(Schedule.last_scanned_at.is_not(None), Schedule.watchers > 0)
-        .where(sa.exists().where(*watched, Watch.endpoint_id == Schedule.endpoint_id, Schedule.last_scanned_at >= Watch.since_at))
-        .order_by(Schedule.last_scanned_at.desc())
-        .limit(1)
-    )
     return Looked(
         made={day: int(count) for day, count in made},
         missed={str(gap.day): gap.all for gap in gaps},
         missed_day=sum(gap.newest for gap in gaps),
         missing_now=sum(gap.open for gap in gaps),
-        last_scanned_at=last,
+        last_scanned_at=_last_scanned_at(session, account_id),
     )
+
+
+def _last_scanned_at(session: Session, account_id: int) -> datetime | None:
+    """The newest scan that the account may know of: in a large account it is among the last of all, in a small one there are few to look at."""
+    own = (Watch.account_id == account_id, Watch.deleted_at.is_(None), Watch.endpoint_id == Schedule.endpoint_id)
+    seen = Schedule.last_scanned_at >= Watch.since_at
+    if sum(counts(session, account_id).values()) <= FEW:
+        return session.scalar(sa.select(sa.func.max(Schedule.last_scanned_at)).join(Watch, sa.and_(*own)).where(seen))
+    newest = sa.select(Schedule.last_scanned_at).where(Schedule.last_scanned_at.is_not(None), sa.exists().where(*own, seen))
+    return session.scalar(newest.order_by(Schedule.last_scanned_at.desc()).limit(1))

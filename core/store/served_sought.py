@@ -8,9 +8,9 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from core.store.db import postgresql
-from core.store.leaves import ServedLeaf
+from core.store.leaves import ServedLeaf, served_by
 from core.store.observations import Certificate, Current, Observation
-from core.store.sought import FEW, as_sought, contains, narrowed
+from core.store.sought import FEW, SHORT, as_sought, contains, narrowed
 from core.store.watches import Watch
 
 _SHORTEST_DIGITS: Final = 4
@@ -18,30 +18,29 @@ _HEX: Final = frozenset("0123456789abcdef")
 _AFTER_HEX: Final = "g"
 
 
-def matching(session: Session, account_id: int, text: str) -> sa.ColumnElement[bool]:
-    """A condition on ServedLeaf. Where finds are few they are taken out here; where they are many, each row is looked at as the list goes."""
+def matching(session: Session, account_id: int, text: str) -> tuple[sa.ColumnElement[bool], bool]:
+    """A condition on ServedLeaf, and whether few rows meet it. Where finds are few they are taken out here; where they are many, each row is looked at as the list goes."""
     told = _told(session, account_id, text)
     named = _named(session, account_id, as_sought(text.lower()))
-    if told is None or named is None:
-        watched = (
-            sa.select(Watch.id)
-            .join(Current, sa.and_(Current.endpoint_id == Watch.endpoint_id, Current.gone_at.is_(None)))
-            .join(Observation, Observation.id == Current.observation_id)
-            .where(Watch.account_id == account_id, Watch.deleted_at.is_(None), contains(Watch.sought, as_sought(text.lower())))
-            .where(Observation.leaf_sha256 == ServedLeaf.leaf_sha256)
-        )
-        return sa.or_(contains(ServedLeaf.sought, text.lower()), *_digits(text), sa.exists(watched.correlate(ServedLeaf)))
-    found = told | named | _by_digits(session, account_id, text)
-    return sa.and_((ServedLeaf.account_id + 0) == account_id, ServedLeaf.leaf_sha256.in_(found))
+    if told is not None and named is not None:
+        found = told | named | _by_digits(session, account_id, text)
+        return ServedLeaf.leaf_sha256.in_(found), True
+    watched = served_by(ServedLeaf.account_id, ServedLeaf.leaf_sha256).where(contains(Watch.sought, as_sought(text.lower())))
+    each = sa.or_(
+        contains(ServedLeaf.sought, text.lower()) if told is None else ServedLeaf.leaf_sha256.in_(told),
+        sa.exists(watched.correlate(ServedLeaf)) if named is None else ServedLeaf.leaf_sha256.in_(named),
+        *_digits(text),
+    )
+    return each, False
 
 
 def _told(session: Session, account_id: int, text: str) -> set[str] | None:
     """Leaves by subject or issuer; None where they are more than FEW."""
     lower = text.lower()
     few = narrowed(session, "served_leaves", lower)
-    if few is None and not postgresql(session):
+    if few is None and len(lower) >= SHORT and not postgresql(session):
         return None
-    where = [ServedLeaf.account_id == account_id, contains(ServedLeaf.sought, lower)]
+    where = [(ServedLeaf.account_id if few is None else ServedLeaf.account_id + 0) == account_id, contains(ServedLeaf.sought, lower)]
     query = sa.select(ServedLeaf.leaf_sha256).where(*where).limit(FEW + 1)
     found = session.scalars(query if few is None else query.where(ServedLeaf.id.in_(few))).all()
     return set(found) if len(found) <= FEW else None
