@@ -31,7 +31,7 @@ class ServedLeaf(Base):
     ends_at: Mapped[datetime]
     sought: Mapped[str]
     __table_args__ = (
-        sa.UniqueConstraint("account_id", "leaf_sha256", name="uq_served_leaves_leaf"),
+        sa.UniqueConstraint("leaf_sha256", "account_id", name="uq_served_leaves_leaf"),
         sa.Index("ix_served_leaves_ends", "account_id", "ends_at", "leaf_sha256"),
     )
 

@@ -15,7 +15,7 @@ from core.perspective import LOCAL
 from core.store.accounts import User
 from core.store.base import Utc
 from core.store.endpoints import Schedule
-from core.store.sought import as_sought, contains, narrowed
+from core.store.sought import as_sought, begins, contains, narrowed
 from core.store.watches import NO_END, STATES, Watch, WatchTally
 
 PAGE: Final = 50
@@ -225,6 +225,11 @@ def _named(session: Session, text: str) -> tuple[list[sa.ColumnElement[bool]], b
         where.append(Watch.port == port)
     few = narrowed(session, "watches", as_sought(wanted))
     return [*where, *([] if few is None else [Watch.id.in_(few)])], few is not None
+
+
+def means_beginning(text: str) -> bool:
+    """Whether a text is so short that it means the beginning of a label."""
+    return bool(text) and begins(_asked_for(text)[0])
 
 
 def _asked_for(text: str) -> tuple[str, int | None]:

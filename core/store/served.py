@@ -14,7 +14,7 @@ from core.store.db import CHUNK
 from core.store.leaves import ServedLeaf, served_by
 from core.store.observations import Certificate, Current, Observation
 from core.store.served_sought import matching
-from core.store.watches import NO_END, Watch
+from core.store.watches import Watch
 
 MOST_COUNTED: Final = 100
 """Places of a certificate in a list that are counted; one more says that there are others."""
@@ -85,10 +85,10 @@ def served_now(
     beginning of a serial or fingerprint however it is grouped.
     """
     seen = served_by(ServedLeaf.account_id, ServedLeaf.leaf_sha256).where(Current.last_seen_at >= Watch.since_at)
-    query = sa.select(ServedLeaf.leaf_sha256).where(ServedLeaf.account_id == account_id, sa.exists(seen.correlate(ServedLeaf))).limit(most)
     matches, few = matching(session, account_id, search) if search else (sa.true(), False)
-    ends_at = sa.func.coalesce(ServedLeaf.ends_at, NO_END) if few else ServedLeaf.ends_at  # in no index: few rows are taken out and sorted
-    query = query.where(matches).order_by(ends_at, ServedLeaf.leaf_sha256)
+    own = (ServedLeaf.account_id + 0 if few else ServedLeaf.account_id) == account_id  # a sum is in no index: few are taken out and sorted
+    query = sa.select(ServedLeaf.leaf_sha256).where(own, matches, sa.exists(seen.correlate(ServedLeaf))).limit(most)
+    query = query.order_by(ServedLeaf.ends_at, ServedLeaf.leaf_sha256)
     if after is not None:
         query = query.where(
             sa.tuple_(ServedLeaf.ends_at, ServedLeaf.leaf_sha256) > sa.tuple_(sa.literal(after[0], ServedLeaf.ends_at.type), after[1])

@@ -82,7 +82,7 @@ def _by_digits(session: Session, account_id: int, text: str) -> set[str]:
     digits = _read(text)
     if not digits:
         return set()
-    own = sa.select(ServedLeaf.leaf_sha256).where(ServedLeaf.account_id == account_id)
+    own = sa.select(ServedLeaf.leaf_sha256).where(ServedLeaf.account_id + 0 == account_id)
     serial = digits.lstrip("0")
     serials = sa.select(Certificate.sha256).where(Certificate.serial >= serial, Certificate.serial < serial + _AFTER_HEX)
     between = (ServedLeaf.leaf_sha256 >= digits, ServedLeaf.leaf_sha256 < digits + _AFTER_HEX)

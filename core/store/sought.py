@@ -35,7 +35,12 @@ def sought_of(name: str) -> str:
 def as_sought(text: str) -> str:
     """Part of a name, in lower case, as it stands in `sought_of`."""
     doubled = text.replace(".", "..")
-    return f"..{doubled}" if 0 < len(text) < SHORT and "." not in text else doubled
+    return f"..{doubled}" if begins(text) else doubled
+
+
+def begins(text: str) -> bool:
+    """Whether a text has no trigram of its own, so that it means the beginning of a label."""
+    return 0 < len(text.replace(".", "..")) < SHORT and "." not in text
 
 
 def contains(column: Any, text: str) -> sa.ColumnElement[bool]:

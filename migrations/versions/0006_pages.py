@@ -41,7 +41,7 @@ def upgrade() -> None:
         sa.Column("sought", sa.Text(), nullable=False),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_served_leaves_account_id_accounts")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_served_leaves")),
-        sa.UniqueConstraint("account_id", "leaf_sha256", name="uq_served_leaves_leaf"),
+        sa.UniqueConstraint("leaf_sha256", "account_id", name="uq_served_leaves_leaf"),
     )
     op.create_index("ix_served_leaves_ends", "served_leaves", ["account_id", "ends_at", "leaf_sha256"])
     op.execute(sa.text(_KEPT_LEAVES).bindparams(sa.bindparam("line", "\n", sa.Text()), sa.bindparam("no_end", _NO_END, Utc())))

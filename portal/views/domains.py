@@ -17,7 +17,7 @@ from core.net.lists import ListRefused, read_list
 from core.net.upgrades import PROTOCOLS
 from core.render import plural
 from core.store.accounts import accounts_allowed
-from core.store.listing import MOST_TEXT, PAGE, Wanted, counts, listing, rows_by_ref
+from core.store.listing import MOST_TEXT, PAGE, Wanted, counts, listing, means_beginning, rows_by_ref
 from portal.gate import gate
 from portal.html import fragment, page, tell
 from portal.parts import acting, now, parts, reading
@@ -147,6 +147,7 @@ def _page_values(actor: Actor, asked: Wanted, *, typed: str = "", error: str = "
     return {
         "tab": "domains",
         "wanted": asked,
+        "short": means_beginning(asked.text),
         "listing": listing(reading(), account_id, asked),
         "counts": by_state,
         "total": sum(by_state.values()),
