@@ -80,7 +80,7 @@ def seed(sessions: Sessions, names: int, now: datetime) -> None:
         serving = _serving(seeder, names, [row["sha256"] for row in certificates[2:]])
         watched = _watches(seeder, names, serving, {row["sha256"]: row["not_after"] for row in certificates}, ids)
         _put_watches(seeder, connection, watched, ids)
-        _put_scans(seeder, connection, serving, chain, certificates, watched)
+        _put_scans(seeder, connection, serving, certificates, watched)
     schema.upgrade(sessions.engine)
 
 
@@ -105,7 +105,7 @@ def _certificates(seeder: Seeder, many: int, chain: Chain) -> list[dict[str, Any
     """Leaves with keys of their own, after the root and the intermediate that all share."""
     template = chain.leaf.der
     rows = [
-        _certificate(forged.der, "CN=Test CA", "CN=Test CA", 7, seeder.now - DAY * 900, seeder.now + DAY * 900, seeder.now)
+        _certificate(forged.der, "CN=Test CA", "CN=Test CA", 7, since=seeder.now - DAY * 900, until=seeder.now + DAY * 900, now=seeder.now)
         for forged in (chain.root, *chain.intermediates)
     ]
     for number in range(many):
@@ -124,15 +124,17 @@ def _certificates(seeder: Seeder, many: int, chain: Chain) -> list[dict[str, Any
                 f"CN={FIRST[number % 12]}-{number:05}.{SECOND[number % 10]}.example",
                 issuer,
                 seeder.numbers.getrandbits(120),
-                ends - DAY * 90,
-                ends,
-                seeder.now,
+                since=ends - DAY * 90,
+                until=ends,
+                now=seeder.now,
             )
         )
     return rows
 
 
-def _certificate(der: bytes, subject: str, issuer: str, serial: int, since: datetime, until: datetime, now: datetime) -> dict[str, Any]:
+def _certificate(
+    der: bytes, subject: str, issuer: str, serial: int, *, since: datetime, until: datetime, now: datetime
+) -> dict[str, Any]:  # fmt: skip
     digest = hashlib.sha256(der).hexdigest()
     return {
         "sha256": digest, "der": der, "first_seen_at": now - DAY * 30, "subject": subject, "issuer": issuer, "serial": f"{serial:x}",
@@ -221,7 +223,6 @@ def _put_scans(
     seeder: Seeder,
     connection: sa.Connection,
     serving: Sequence[str],
-    chain: Chain,
     certificates: Sequence[Mapping[str, Any]],
     watched: Sequence[Mapping[str, Any]],
 ) -> None:

@@ -80,7 +80,13 @@ def portal(url: str, folder: Path) -> Iterator[int]:
     """The portal of an installation on this database, in a process of its own; ended by pid."""
     port = free_port()
     known = {name: value for name, value in os.environ.items() if not name.startswith(("KEYCHEST_", "DATABASE_", "REDIS_"))}
-    said = {"KEYCHEST_DATA": str(folder), "DATABASE_URL": url, "KEYCHEST_ENVIRONMENT": "development", "REDIS_URL": f"unix://{folder / 'nowhere.sock'}", "KEYCHEST_PORT": str(port)}
+    said = {
+        "KEYCHEST_DATA": str(folder),
+        "DATABASE_URL": url,
+        "KEYCHEST_ENVIRONMENT": "development",
+        "REDIS_URL": f"unix://{folder / 'nowhere.sock'}",
+        "KEYCHEST_PORT": str(port),
+    }
     process = subprocess.Popen((sys.executable, "wsgi.py"), cwd=ROOT, env=known | said)
     try:
         until = time.monotonic() + 30

@@ -1,14 +1,14 @@
 """Which leaf certificates an account may see served now, kept on write, so that a list by end needs no look at every watch.
 
 A row says where to look, not what is so: whether a live watch sees the leaf since it began is asked when it is shown. A row is there for
-every leaf that is current at an endpoint which the account watches. One that is no longer so stays till the clock comes by; none is missing.
+every leaf that is current at an endpoint which the account watches. One that is no longer so stays till the clock comes by.
 """
 
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from datetime import datetime
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -45,7 +45,9 @@ def keep_leaves(session: Session, endpoint_ids: Collection[int]) -> None:
                 Watch.account_id,
                 Observation.leaf_sha256,
                 sa.func.coalesce(sa.func.min(Certificate.not_after), sa.literal(NO_END, Certificate.not_after.type)),
-                sa.func.lower(sa.func.coalesce(sa.func.min(Certificate.subject), "") + "\n" + sa.func.coalesce(sa.func.min(Certificate.issuer), "")),
+                sa.func.lower(
+                    sa.func.coalesce(sa.func.min(Certificate.subject), "") + "\n" + sa.func.coalesce(sa.func.min(Certificate.issuer), "")
+                ),
             )
             .join(Current, sa.and_(Current.endpoint_id == Watch.endpoint_id, Current.gone_at.is_(None)))
             .join(Observation, Observation.id == Current.observation_id)
@@ -55,17 +57,21 @@ def keep_leaves(session: Session, endpoint_ids: Collection[int]) -> None:
             .order_by(Watch.account_id, Observation.leaf_sha256)  # one order for everybody: nobody waits for each other
         )
         insert = upsert(session, ServedLeaf).from_select(["account_id", "leaf_sha256", "ends_at", "sought"], current)
-        session.execute(insert.on_conflict_do_update(index_elements=["account_id", "leaf_sha256"], set_={"ends_at": insert.excluded.ends_at}))
+        session.execute(
+            insert.on_conflict_do_update(index_elements=["account_id", "leaf_sha256"], set_={"ends_at": insert.excluded.ends_at})
+        )
 
 
-def served_by(account_id: sa.ColumnElement[int], leaf: sa.ColumnElement[str]) -> sa.Select[tuple[int]]:
+def served_by(account_id: sa.SQLColumnExpression[int], leaf: sa.SQLColumnExpression[str]) -> sa.Select[Any]:
     """The account's live watches whose endpoints serve this leaf now, also those that began after it was seen last."""
     return (
         sa.select(Watch.id)
         .select_from(Observation)
         .join(Current, sa.and_(Current.observation_id == Observation.id, Current.gone_at.is_(None)))
         .join(Watch, sa.and_(Watch.endpoint_id == Current.endpoint_id, Watch.deleted_at.is_(None)))
-        .where(Observation.leaf_sha256 == leaf, Watch.account_id + 0 == account_id)  # a sum is in no index: from the leaf, not from the account
+        .where(
+            Observation.leaf_sha256 == leaf, Watch.account_id + 0 == account_id
+        )  # a sum is in no index: from the leaf, not from the account
     )
 
 

@@ -119,7 +119,7 @@ def looked(session: Session, account_id: int, now: datetime) -> Looked:
 
 
 def _last_scanned_at(session: Session, account_id: int) -> datetime | None:
-    """The newest scan that the account may know of: in a large account it is among the last of all, in a small one there are few to look at."""
+    """The newest scan that the account may know of. In a large account it is among the last of all; in a small one there are few."""
     own = (Watch.account_id == account_id, Watch.deleted_at.is_(None), Watch.endpoint_id == Schedule.endpoint_id)
     seen = Schedule.last_scanned_at >= Watch.since_at
     if sum(counts(session, account_id).values()) <= FEW:

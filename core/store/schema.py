@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 
 import sqlalchemy as sa
@@ -23,8 +22,8 @@ def _config() -> Config:
     return config
 
 
-def declared(name: str | None, kind: str, _parents: Mapping[str, str | None]) -> bool:
-    """Whether the models declare a table or an index, for Alembic's comparison: they do not know the indexes of trigrams, nor their tables."""
+def declared(name: str | None, kind: str, _parents: object) -> bool:
+    """Whether the models declare a table or an index, for Alembic's comparison: they know nothing of the indexes of trigrams."""
     return kind not in {"table", "index"} or not (name or "").startswith(tuple(INDEXES.values()))
 
 

@@ -16,6 +16,7 @@ from core.store.observations import Certificate, Current, Observation
 from core.store.served_sought import matching
 from core.store.watches import Watch
 
+_PASSED_OVER: Final = 400  # looked at together once some rows of a page are no longer so
 MOST_COUNTED: Final = 100
 """Places of a certificate in a list that are counted; one more says that there are others."""
 
@@ -84,18 +85,24 @@ def served_now(
     `after` is the last one's end (NO_END where it has none) and digest; `search` is part of a name, subject or issuer, or the
     beginning of a serial or fingerprint however it is grouped.
     """
-    seen = served_by(ServedLeaf.account_id, ServedLeaf.leaf_sha256).where(Current.last_seen_at >= Watch.since_at)
     matches, few = matching(session, account_id, search) if search else (sa.true(), False)
     own = (ServedLeaf.account_id + 0 if few else ServedLeaf.account_id) == account_id  # a sum is in no index: few are taken out and sorted
-    query = sa.select(ServedLeaf.leaf_sha256).where(own, matches, sa.exists(seen.correlate(ServedLeaf))).limit(most)
-    query = query.order_by(ServedLeaf.ends_at, ServedLeaf.leaf_sha256)
-    if after is not None:
-        query = query.where(
-            sa.tuple_(ServedLeaf.ends_at, ServedLeaf.leaf_sha256) > sa.tuple_(sa.literal(after[0], ServedLeaf.ends_at.type), after[1])
+    listed = sa.select(ServedLeaf.ends_at, ServedLeaf.leaf_sha256).where(own, matches)
+    listed = listed.order_by(ServedLeaf.ends_at, ServedLeaf.leaf_sha256)
+    key, types = sa.tuple_(ServedLeaf.ends_at, ServedLeaf.leaf_sha256), ServedLeaf.ends_at.type
+    found: list[Served] = []
+    size = most
+    while len(found) < most:  # a row says where to look: what is not seen there is passed over
+        batch = session.execute(
+            (listed if after is None else listed.where(key > sa.tuple_(sa.literal(after[0], types), after[1]))).limit(size)
         )
-    digests = session.scalars(query).all()
-    rows = {row[0]: row for row in session.execute(_shown(account_id, digests))}
-    return tuple(_served(rows[digest]) for digest in digests)
+        places: list[tuple[datetime, str]] = [(ends_at, digest) for ends_at, digest in batch]
+        rows = {row[0]: row for row in session.execute(_shown(account_id, [digest for _, digest in places]))}
+        found += [_served(rows[digest]) for _, digest in places if digest in rows and rows[digest][-1] is not None]
+        if len(places) < size:
+            break
+        after, size = (places[-1][0], places[-1][1]), _PASSED_OVER
+    return tuple(found[:most])
 
 
 def _shown(account_id: int, digests: Sequence[str]) -> sa.Select[Any]:
@@ -115,9 +122,9 @@ def _shown(account_id: int, digests: Sequence[str]) -> sa.Select[Any]:
 
 
 def _served(row: Any) -> Served:
-    *shown, places = row
+    sha256, subject, issuer, key, not_before, not_after, places = row
     endpoints, addresses, name = places.split(" ", 2)
-    return Served(*shown, endpoints=int(endpoints), addresses=int(addresses), name=name)
+    return Served(sha256, subject, issuer, key, not_before, not_after, int(endpoints), int(addresses), name)
 
 
 def _live(account_id: int) -> tuple[sa.ColumnElement[bool], ...]:

@@ -19,16 +19,20 @@ _AFTER_HEX: Final = "g"
 
 
 def matching(session: Session, account_id: int, text: str) -> tuple[sa.ColumnElement[bool], bool]:
-    """A condition on ServedLeaf, and whether few rows meet it. Where finds are few they are taken out here; where they are many, each row is looked at as the list goes."""
+    """A condition on ServedLeaf, and whether few rows meet it.
+
+    Where finds are few they are taken out here; where they are many, each row is looked at as the list goes.
+    """
     told = _told(session, account_id, text)
     named = _named(session, account_id, as_sought(text.lower()))
     if told is not None and named is not None:
         found = told | named | _by_digits(session, account_id, text)
         return ServedLeaf.leaf_sha256.in_(found), True
-    watched = served_by(ServedLeaf.account_id, ServedLeaf.leaf_sha256).where(contains(Watch.sought, as_sought(text.lower())))
+    first = served_by(ServedLeaf.account_id, ServedLeaf.leaf_sha256).where(contains(Watch.sought, as_sought(text.lower()))).limit(1)
+    watched = first.correlate(ServedLeaf).scalar_subquery()  # with a limit, PostgreSQL looks row by row instead of at all watches at once
     each = sa.or_(
         contains(ServedLeaf.sought, text.lower()) if told is None else ServedLeaf.leaf_sha256.in_(told),
-        sa.exists(watched.correlate(ServedLeaf)) if named is None else ServedLeaf.leaf_sha256.in_(named),
+        watched.is_not(None) if named is None else ServedLeaf.leaf_sha256.in_(named),
         *_digits(text),
     )
     return each, False

@@ -49,8 +49,8 @@ def contains(column: Any, text: str) -> sa.ColumnElement[bool]:
     return found
 
 
-def narrowed(session: Session, table: str, text: str) -> sa.ColumnElement[int] | sa.Select[Any] | None:
-    """On SQLite, the numbers of the rows of this table that hold the text, if they are few; None: read on, they are many or there is no index.
+def narrowed(session: Session, table: str, text: str) -> sa.Select[Any] | None:
+    """On SQLite, the numbers of the rows of this table that hold the text, if they are few. None: they are many, or there is no index.
 
     Of all accounts: a stranger's finds count as well, and only make the list be read in its order.
     """
@@ -61,6 +61,8 @@ def narrowed(session: Session, table: str, text: str) -> sa.ColumnElement[int] |
     if len(text) < SHORT or session.scalar(sa.text("SELECT 1 FROM sqlite_master WHERE name = :index"), {"index": index}) is None:
         return None
     phrase = '"' + text.replace('"', '""') + '"'
-    found = sa.select(sa.literal_column("rowid")).select_from(sa.table(index)).where(sa.literal_column(index).op("MATCH")(phrase))
+    found: sa.Select[Any] = (
+        sa.select(sa.literal_column("rowid")).select_from(sa.table(index)).where(sa.literal_column(index).op("MATCH")(phrase))
+    )
     some = session.scalar(sa.select(sa.func.count()).select_from(found.limit(FEW + 1).subquery())) or 0
     return found if some <= FEW else None

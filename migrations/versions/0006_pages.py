@@ -1,4 +1,4 @@
-"""Pages that stay fast in large accounts: names as they are searched, served leaves by end, indexes of trigrams, and of what lists go by."""
+"""Pages fast in large accounts: names as they are searched, served leaves by end, trigrams, indexes of what lists go by."""
 
 from datetime import UTC, datetime
 from typing import Any
@@ -19,7 +19,8 @@ _AT_ONCE = 1_000
 _NO_END = datetime(9999, 12, 31, tzinfo=UTC)
 _KEPT_LEAVES = """
 INSERT INTO served_leaves (account_id, leaf_sha256, ends_at, sought)
-SELECT w.account_id, o.leaf_sha256, coalesce(min(c.not_after), :no_end), lower(coalesce(min(c.subject), '') || :line || coalesce(min(c.issuer), ''))
+SELECT w.account_id, o.leaf_sha256, coalesce(min(c.not_after), :no_end),
+    lower(coalesce(min(c.subject), '') || :line || coalesce(min(c.issuer), ''))
 FROM watches w
 JOIN current u ON u.endpoint_id = w.endpoint_id AND u.gone_at IS NULL
 JOIN observations o ON o.id = u.observation_id
@@ -78,12 +79,14 @@ def _fts(table: str, index: str) -> None:
     """An index over the kept text alone, which stays where it is. Without FTS5 or its trigrams (SQLite 3.34), search reads on."""
     connection = op.get_bind()
     try:
-        connection.exec_driver_sql(f"CREATE VIRTUAL TABLE {index} USING fts5(sought, content='{table}', content_rowid='id', tokenize='trigram')")
+        connection.exec_driver_sql(
+            f"CREATE VIRTUAL TABLE {index} USING fts5(sought, content='{table}', content_rowid='id', tokenize='trigram')"
+        )
     except sa.exc.OperationalError:
         return
-    connection.exec_driver_sql(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")
-    gone = f"INSERT INTO {index} ({index}, rowid, sought) VALUES ('delete', old.id, old.sought);"
-    come = f"INSERT INTO {index} (rowid, sought) VALUES (new.id, new.sought);"
+    connection.exec_driver_sql(f"INSERT INTO {index} ({index}) VALUES ('rebuild')")  # noqa: S608 - names of ours
+    gone = f"INSERT INTO {index} ({index}, rowid, sought) VALUES ('delete', old.id, old.sought);"  # noqa: S608 - names of ours
+    come = f"INSERT INTO {index} (rowid, sought) VALUES (new.id, new.sought);"  # noqa: S608 - names of ours
     for name, event, body in (
         ("insert", "INSERT", come),
         ("delete", "DELETE", gone),
@@ -93,7 +96,7 @@ def _fts(table: str, index: str) -> None:
 
 
 def _trgm(table: str, index: str) -> None:
-    """The same by pg_trgm. An owner who may not make the extension goes without: search reads on, and docs/performance.md tells how to add it."""
+    """The same by pg_trgm. An owner who may not make the extension goes without; docs/performance.md tells how to add it."""
     connection = op.get_bind()
     try:
         with connection.begin_nested():
@@ -104,7 +107,7 @@ def _trgm(table: str, index: str) -> None:
 
 
 def downgrade() -> None:
-    for table, index in INDEXES.items():
+    for index in INDEXES.values():
         if _sqlite():
             for event in ("insert", "delete", "update"):
                 op.execute(f"DROP TRIGGER IF EXISTS {index}_{event}")

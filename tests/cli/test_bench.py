@@ -1,9 +1,10 @@
+import importlib
 import sys
 
 import pytest
 
 from cli import bench, main
-from cli.words import UNAVAILABLE
+from cli.words import UNAVAILABLE, Sorry
 
 
 @pytest.mark.parametrize("name", list(bench.BENCHES))
@@ -17,6 +18,6 @@ def test_a_package_of_development_that_is_missing_is_named(capsys: pytest.Captur
     def absent(name: str) -> None:
         raise ModuleNotFoundError(f"No module named {name!r}", name="dnslib")
 
-    monkeypatch.setattr(bench.importlib, "import_module", absent)
-    with pytest.raises(bench.Sorry, match="package dnslib is not installed"):
+    monkeypatch.setattr(importlib, "import_module", absent)
+    with pytest.raises(Sorry, match="package dnslib is not installed"):
         bench._main_of("scan")

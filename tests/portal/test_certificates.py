@@ -14,6 +14,7 @@ from core.perspective import LOCAL
 from core.scanner.certificate import read_certificate
 from core.scanner.facts import sha256
 from core.store.endpoints import Endpoint
+from core.store.leaves import keep_leaves
 from core.store.observations import Certificate, Current, Observation
 from demo.pki import Chain, make_chain
 from tests.make import NOW
@@ -55,6 +56,8 @@ def _serve_raw(site: Site, ders: list[bytes]) -> None:
             now = Current(endpoint_id=endpoint_id, perspective=LOCAL, address=seen.address, observation_id=seen.id, last_seen_at=SOON)
             now.path = []
             session.add(now)
+        session.flush()
+        keep_leaves(session, [endpoint_id])
 
 
 @pytest.mark.parametrize("role", ["owner", "manager", "viewer"])

@@ -1,4 +1,4 @@
-"""What certificates are listed by: nothing that an account sees is missing, and what nobody serves any more goes when the clock comes by."""
+"""What certificates are listed by: nothing that an account sees is missing, and what nobody serves any more is swept."""
 
 from __future__ import annotations
 

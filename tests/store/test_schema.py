@@ -14,7 +14,10 @@ from tests.postgres import Postgres
 
 TABLES = (
     "audit.tables",
-    *(f"core.store.{name}" for name in ("accounts", "backups", "endpoints", "heartbeats", "incidents", "leaves", "observations", "watches")),
+    *(
+        f"core.store.{name}"
+        for name in ("accounts", "backups", "endpoints", "heartbeats", "incidents", "leaves", "observations", "watches")
+    ),
 )
 for module in TABLES:
     importlib.import_module(module)

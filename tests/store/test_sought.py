@@ -14,7 +14,13 @@ from core.store.sought import FEW, INDEXES, as_sought, narrowed, sought_of
 from core.store.watches import Watch
 from tests.make import NOW, make_actor, make_watches
 
-NAMES = ("www.shop.example", "shopping.example", "workshop.harbour.example", read_name("bücher.example").name, read_name("日本.example").name)
+NAMES = (
+    "www.shop.example",
+    "shopping.example",
+    "workshop.harbour.example",
+    read_name("bücher.example").name,
+    read_name("日本.example").name,
+)
 
 
 @pytest.fixture
@@ -121,4 +127,12 @@ def test_many_finds_are_read_in_the_list_s_order(sessions: Sessions) -> None:
 def test_what_a_name_is_searched_as() -> None:
     assert sought_of("www.shop.example") == "..www..shop..example"
     assert sought_of("xn--bcher-kva.example") == "..xn--bcher-kva..example\n..bücher..example"
-    assert [means_beginning(text) for text in ("", "a", "ab", "abc", ".a", "ab:443", "日本")] == [False, True, True, False, False, True, True]
+    assert [means_beginning(text) for text in ("", "a", "ab", "abc", ".a", "ab:443", "日本")] == [
+        False,
+        True,
+        True,
+        False,
+        False,
+        True,
+        True,
+    ]
