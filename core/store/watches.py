@@ -56,6 +56,7 @@ class Watch(Base):
         live_index("ix_watches_worst", "account_id", "rank", "ends_at", "id"),
         live_index("ix_watches_ends", "account_id", "ends_at", "id"),
         live_index("ix_watches_name", "account_id", "name", "id"),
+        live_index("ix_watches_seen", "endpoint_id", "account_id", "since_at"),
         live_index("ix_watches_state", "account_id", "rank", "name", "id"),
         index_where("deleted_at IS NOT NULL", "ix_watches_binned", "account_id", "deleted_at", "id"),
     )

@@ -51,6 +51,7 @@ def upgrade() -> None:
     op.create_index("ix_incidents_watch", "incidents", ["watch_id"])
     op.create_index("ix_scan_gaps_endpoint", "scan_gaps", ["endpoint_id"])
     _where("ix_incidents_going_on", "incidents", ["account_id", "opened_at"], "closed_at IS NULL")
+    _where("ix_watches_seen", "watches", ["endpoint_id", "account_id", "since_at"], "deleted_at IS NULL")
     _where("ix_watches_state", "watches", ["account_id", "rank", "name", "id"], "deleted_at IS NULL")
     _where("ix_watches_binned", "watches", ["account_id", "deleted_at", "id"], "deleted_at IS NOT NULL")
     for table, index in INDEXES.items():
@@ -117,6 +118,7 @@ def downgrade() -> None:
     for name, of in (
         ("ix_watches_binned", "watches"),
         ("ix_watches_state", "watches"),
+        ("ix_watches_seen", "watches"),
         ("ix_incidents_going_on", "incidents"),
         ("ix_scan_gaps_endpoint", "scan_gaps"),
         ("ix_incidents_watch", "incidents"),
