@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import itertools
 import unicodedata
 from typing import Final
@@ -50,6 +51,7 @@ def u_label(name: str) -> str:
     return ".".join(_u_label(label) for label in name.split("."))
 
 
+@functools.lru_cache(maxsize=4_096)  # a page shows a label many times, and decoding by the rules is dear
 def _u_label(label: str) -> str:
     if not label.startswith("xn--"):
         return label
