@@ -10,7 +10,7 @@ import socket
 import subprocess
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -81,8 +81,8 @@ def folder_of_its_own() -> Iterator[Path]:
 
 
 @contextmanager
-def running_postgres(folder: Path, *, port: int = 0) -> Iterator[Postgres]:
-    """A server in `folder`, which is made when it is empty and taken as it is otherwise."""
+def running_postgres(folder: Path, *, port: int = 0, settings: Sequence[str] = ()) -> Iterator[Postgres]:
+    """A server in `folder`, which is made when it is empty and taken as it is otherwise. `settings` like "fsync=on" win."""
     bin_folder = programs()
     assert bin_folder is not None, "ask programs() first"
     port = port or free_port()
@@ -109,6 +109,7 @@ def running_postgres(folder: Path, *, port: int = 0) -> Iterator[Postgres]:
         "synchronous_commit=off",
         "-c",
         "max_connections=60",
+        *(word for each in settings for word in ("-c", each)),
     ]
     log = (folder.parent / f"{folder.name}.log").open("ab")
     server = subprocess.Popen([bin_folder / "postgres", "-D", data, *options], user=user, cwd=folder, stdout=log, stderr=log)

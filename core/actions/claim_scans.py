@@ -10,7 +10,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from core.scanner.facts import OtherKey, Target
-from core.store.db import CHUNK, rowcount
+from core.store.db import CHUNK, postgresql, rowcount
 from core.store.endpoints import Endpoint, Schedule
 from core.store.observations import pairs_known
 
@@ -27,9 +27,14 @@ class Claimed:
 
 
 def claim_due(session: Session, *, perspective: str, urgent: bool, most: int, lease: timedelta, now: datetime) -> list[Claimed]:
-    """Take up to `most` due endpoints for `lease`; nobody else gets them until it runs out. One statement, oldest first."""
+    """Take up to `most` due endpoints for `lease`; nobody else gets them until it runs out. One statement, oldest first.
+
+    Rows are taken by their place in the table: they are locked, so none moves meanwhile, and none is looked for a second time.
+    """
+    place: sa.ColumnElement[object] = sa.literal_column("schedule.ctid" if postgresql(session) else "schedule.rowid")
     due = (
-        sa.select(Schedule.endpoint_id)
+        sa.select(place.label("place"))
+        .select_from(Schedule)
         .where(
             Schedule.perspective == perspective,
             Schedule.watchers > 0,
@@ -39,12 +44,12 @@ def claim_due(session: Session, *, perspective: str, urgent: bool, most: int, le
         )
         .order_by(Schedule.next_scan_at)
         .limit(most)
-        .with_for_update(skip_locked=True)
+        .with_for_update(skip_locked=True, of=Schedule)
         .cte("due")
     )
     taken = session.execute(
         sa.update(Schedule)
-        .where(Schedule.perspective == perspective, Schedule.endpoint_id.in_(sa.select(due.c.endpoint_id)))
+        .where(place.in_(sa.select(due.c.place)))
         .values(lease_until=now + lease, claim=Schedule.claim + 1)
         .returning(Schedule.endpoint_id, Schedule.claim)
         .execution_options(synchronize_session=False)
