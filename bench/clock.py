@@ -54,6 +54,7 @@ class Yard:
     took: dict[str, list[float]] = field(default_factory=dict)
 
     def timed(self, what: str, work: Callable[[], list[Claimed]]) -> list[Claimed]:
+        """Do the work, and keep how long it took."""
         began = time.perf_counter()
         claims = work()
         self.took.setdefault(what, []).append((time.perf_counter() - began) * 1e3)

@@ -163,7 +163,8 @@ def again(url: str) -> None:
 
 def start(stand: Stand, what: str, **orders: object) -> subprocess.Popen[str]:
     """A client that waits for a line to begin."""
-    names = [stand.name("h", number) for number in range(int(str(orders.pop("names", 0))))]
+    kind, count = str(orders.pop("kind", "h")), int(str(orders.pop("names", 0)))
+    names = [stand.name(kind, number) for number in range(count)]
     whole: dict[str, object] = {
         "what": what, "url": "sqlite://", "resolver": stand.resolver, "roots": str(stand.roots), "folder": str(stand.folder), "core": CLIENT,
         "in_flight": IN_FLIGHT, "port": stand.port, "names": names, **orders,
@@ -221,11 +222,12 @@ def stages(rounds: Sequence[Mapping[str, Told]], what: str) -> str:
 
 
 def two_workers(bench: Bench) -> None:
-    """Names a second of one worker on core 0, and of two on both cores, which servers and database share with them."""
+    """Names a second of two workers on both cores, which servers and database share with them. Small batches, so that both end at once."""
+    batch = max(20, bench.names // 8)
     for engine, fresh in bench.fresh.items():
         url = fresh("h")
         for scan in ("first", "second"):
-            workers = [start(bench.stand, "whole", url=url, core=core, shared=True) for core in (CLIENT, SERVERS)]
+            workers = [start(bench.stand, "whole", url=url, core=core, shared=True, batch=batch) for core in (CLIENT, SERVERS)]
             for worker in workers:
                 assert worker.stdin is not None
                 worker.stdin.write("go\n")
@@ -234,7 +236,7 @@ def two_workers(bench: Bench) -> None:
             done, slowest = sum(each["targets"] for each in told), max(each["wall_s"] for each in told)
             shares = " and ".join(str(each["targets"]) for each in told)
             print(
-                f"{engine}, two workers, {scan} scan: {done / slowest:.0f} a second on the wall ({shares}; servers on the same two cores)"
+                f"{engine}, two workers, {scan} scan: {done / slowest:.0f} a second on the wall ({shares} in batches of {batch}; servers on the same two cores)"
             )
             again(url)
 

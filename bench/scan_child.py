@@ -1,6 +1,7 @@
 """One client of the scan's benchmark, a process of its own as a worker's horse is. Takes its orders as JSON, says "ready", begins at a line.
 
-Orders: what ("dns", "look" or "whole"), url, resolver, roots, folder, core, in_flight, port, names (for "dns" and "look").
+Orders: what ("dns", "look" or "whole"), url, resolver, roots, folder, core, in_flight, port, names (for "dns" and "look"), batch (what is claimed at
+a time; the clock's own size where it is not given), shared (other clients work on the same database).
 Prints one line of JSON: targets, good (those that a certificate was seen of), wall_s, cpu_s, rss_mb, and for "whole" the seconds of CPU by stage.
 """
 
@@ -85,15 +86,15 @@ async def look_at_all(names: Iterable[str], orders: Mapping[str, Any]) -> int:
     return sum([bool(scan.observations[0].chain) async for _name, scan in scans])
 
 
-def work_off(context: Context, stages: Told, in_flight: int) -> int:
+def work_off(context: Context, stages: Told, in_flight: int, most: int) -> int:
     """Claim and scan, batch by batch, until nothing is due; how many were claimed. What the product calls is called, only timed."""
     jobs.scan._judged = timed(stages, "parse, judge", jobs.scan._judged)  # noqa: SLF001
     jobs.scan._record_together = timed(stages, "store", jobs.scan._record_together)  # noqa: SLF001
     jobs.scan._read = timed(stages, "read the batch", jobs.scan._read)  # noqa: SLF001
-    jobs.scan.scan_all = functools.partial(scan_all, in_flight=in_flight)  # type: ignore[assignment]  # 200 in the product
+    jobs.scan.scan_all = functools.partial(scan_all, in_flight=in_flight)  # type: ignore[attr-defined]  # 200 in the product
     take = timed(stages, "claim", claim)
     scanned = 0
-    while pairs := take(context.sessions, max(SCAN_BATCH, in_flight)):
+    while pairs := take(context.sessions, most):
         jobs.scan.scan_batch(context, *pairs)
         scanned += len(pairs) // 2
     return scanned
@@ -131,7 +132,7 @@ def main(orders: Mapping[str, Any]) -> None:
     sys.stdin.readline()
     before, began = cpu_s(), time.perf_counter()
     if orders["what"] == "whole":
-        targets = work_off(context, stages, orders["in_flight"])
+        targets = work_off(context, stages, orders["in_flight"], orders.get("batch") or max(SCAN_BATCH, orders["in_flight"]))
     else:
         work = ask_all if orders["what"] == "dns" else look_at_all
         targets = good = asyncio.run(work(orders["names"], orders))

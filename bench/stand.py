@@ -121,7 +121,7 @@ def native_server(folder: Path, kind: str, port: int, held: int) -> Iterator[Non
 @contextmanager
 def python_server(chain: Chain, kind: str, port: int) -> Iterator[None]:
     stop, ready = multiprocessing.Event(), multiprocessing.Event()
-    process = multiprocessing.Process(target=serve, args=(chain.pem, chain.key_pem, kind, port, ready, stop))
+    process = multiprocessing.Process(target=serve, args=((chain.pem, chain.key_pem), kind, port, ready, stop))
     process.start()
     try:
         if not ready.wait(20):
@@ -132,11 +132,11 @@ def python_server(chain: Chain, kind: str, port: int) -> Iterator[None]:
         process.join(20)
 
 
-def serve(chain_pem: bytes, key_pem: bytes, kind: str, port: int, ready: Event, stop: Event) -> None:
+def serve(pems: tuple[bytes, bytes], kind: str, port: int, ready: Event, stop: Event) -> None:
     newest = SSL.TLS1_2_VERSION if kind == "o" else SSL.TLS1_3_VERSION
     with ExitStack() as stack:
         for number in range(1, ADDRESSES + 1):
-            stack.enter_context(tls_server(chain_pem, key_pem, address=f"{KINDS[kind]}{number}", port=port, maximum=newest))
+            stack.enter_context(tls_server(*pems, address=f"{KINDS[kind]}{number}", port=port, maximum=newest))
         ready.set()
         stop.wait()
 

@@ -126,7 +126,6 @@ def _incidents(
     closed = list(known.values()) if seen_whole else []
     for incident in closed:
         incident.closed_at = now
-    session.flush()
     leaves = frozenset(str(judged.leaf.sha256) for judged in standing.verdict.addresses if judged.leaf is not None)
     well = seen_whole and not standing.bad
     return Change(watch, tuple(opened), tuple(still), tuple(closed), leaves=leaves, well=well, ends_at=standing.summary.ends_at)
