@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -17,6 +17,8 @@ from core.store.observations import Certificate, Current, Observation
 
 Seen = tuple[int, Verdict]
 """An endpoint's row number, and what was judged of it."""
+Place = tuple[str, str, str]
+"""Where something is current at an endpoint: perspective, address, and the only kind of key that was asked for."""
 
 
 def content_sha256(judged: JudgedObservation) -> str:
@@ -70,32 +72,63 @@ def _known(session: Session, endpoint_id: int, verdict: Verdict) -> set[tuple[ob
 
 def record_observations(session: Session, seen: Sequence[Seen]) -> None:
     """Add what changed, and move along what is current. Addresses that the name no longer has are marked as gone."""
-    endpoint_ids = [endpoint_id for endpoint_id, _ in seen]
-    current: dict[tuple[int, str, str, str], tuple[Current, str]] = {}
-    query = sa.select(Current, Observation.content_sha256).join(Observation, Observation.id == Current.observation_id)
-    for known, content in session.execute(query.where(Current.endpoint_id.in_(endpoint_ids))):
-        current[known.endpoint_id, known.perspective, known.address, known.key_asked] = (known, content)
+    known = _current(session, [endpoint_id for endpoint_id, _ in seen])
+    looks = [
+        (endpoint_id, verdict.scan.scanned_at, judged, values)
+        for endpoint_id, verdict in seen
+        for judged, values in zip(verdict.addresses, _rows(endpoint_id, verdict), strict=True)
+    ]
+    new: dict[int, Observation] = {}
+    for number, (endpoint_id, _, _, values) in enumerate(looks):
+        _, content = known[endpoint_id].get(_place(values), (None, ""))
+        if content != values["content_sha256"]:
+            new[number] = Observation(**values)
+    session.add_all(new.values())
+    session.flush()  # all at once: each of them gets its number
     changed: set[int] = set()
+    for number, (endpoint_id, at, judged, values) in enumerate(looks):
+        row, _ = known[endpoint_id].pop(_place(values), (None, ""))
+        if number in new or row is None or row.gone_at is not None:
+            changed.add(endpoint_id)
+        _move_along(row or _begin(session, new[number]), new.get(number), judged, at)
     for endpoint_id, verdict in seen:
-        at = verdict.scan.scanned_at
-        gone = {key: known for key, (known, _) in current.items() if key[0] == endpoint_id}
-        for judged, values in zip(verdict.addresses, _rows(endpoint_id, verdict), strict=True):
-            key = (endpoint_id, judged.observation.perspective, judged.observation.address, judged.observation.key_asked)
-            known_row, content = current.get(key, (None, ""))
-            same = known_row is not None and content == values["content_sha256"]
-            row = known_row if known_row is not None and same else _replace(session, known_row, values)
-            if not same or row.gone_at is not None:
-                changed.add(endpoint_id)
-            row.last_seen_at, row.gone_at = at, None
-            row.verified = judged.verified
-            path = _path(judged)
-            if row.path != path:
-                row.path = path
-            gone.pop(key, None)
-        for row in gone.values() if not verdict.scan.partial else ():  # half an answer says nothing of the other half
-            row.gone_at = row.gone_at or at
+        if not verdict.scan.partial:  # half an answer says nothing of the other half
+            for row, _ in known[endpoint_id].values():
+                row.gone_at = row.gone_at or verdict.scan.scanned_at
     session.flush()
     keep_leaves(session, changed)
+
+
+def _current(session: Session, endpoint_ids: Sequence[int]) -> dict[int, dict[Place, tuple[Current, str]]]:
+    """What is current at these endpoints, with the content of what was seen."""
+    known: dict[int, dict[Place, tuple[Current, str]]] = {endpoint_id: {} for endpoint_id in endpoint_ids}
+    query = sa.select(Current, Observation.content_sha256).join(Observation, Observation.id == Current.observation_id)
+    for row, content in session.execute(query.where(Current.endpoint_id.in_(endpoint_ids))):
+        known[row.endpoint_id][row.perspective, row.address, row.key_asked] = (row, content)
+    return known
+
+
+def _place(values: Mapping[str, object]) -> Place:
+    return str(values["perspective"]), str(values["address"]), str(values["key_asked"])
+
+
+def _begin(session: Session, first: Observation) -> Current:
+    row = Current(
+        endpoint_id=first.endpoint_id, perspective=first.perspective, address=first.address, key_asked=first.key_asked,
+        observation_id=first.id, last_seen_at=first.seen_at, gone_at=None, path=[],
+    )  # fmt: skip
+    session.add(row)
+    return row
+
+
+def _move_along(row: Current, new: Observation | None, judged: JudgedObservation, at: datetime) -> None:
+    if new is not None:
+        row.observation_id = new.id
+    row.last_seen_at, row.gone_at = at, None
+    row.verified = judged.verified
+    path = _path(judged)
+    if row.path != path:
+        row.path = path
 
 
 def _path(judged: JudgedObservation) -> list[str]:
@@ -104,21 +137,6 @@ def _path(judged: JudgedObservation) -> list[str]:
         return []
     walked = judged.path.path or (judged.path.walk if judged.path.anchored else ())
     return [each.sha256 for each in walked]
-
-
-def _replace(session: Session, row: Current | None, values: dict[str, object]) -> Current:
-    observation = Observation(**values)
-    session.add(observation)
-    session.flush()
-    if row is None:
-        row = Current(
-            endpoint_id=observation.endpoint_id, perspective=observation.perspective, address=observation.address,
-            key_asked=observation.key_asked,
-            observation_id=observation.id, last_seen_at=observation.seen_at, gone_at=None, path=[],
-        )  # fmt: skip
-        session.add(row)
-    row.observation_id = observation.id
-    return row
 
 
 def _rows(endpoint_id: int, verdict: Verdict) -> Iterator[dict[str, object]]:
