@@ -22,6 +22,7 @@ from tests.dnsserver import bind9
 from tests.jobs.test_scan import LOOPBACK, make_context
 from tests.servers import Server, tls_server
 
+pytestmark = pytest.mark.xdist_group("spot checks")  # they dial ports of their list alone, so this one cannot be any that is free
 GOOD, CLOSED = "127.81.7.1", "127.81.7.2"
 ZONE = f"good A {GOOD}\nclosed A {CLOSED}\nmixed A {GOOD}\n A {CLOSED}\nalias CNAME good.kc.test."
 
