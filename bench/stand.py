@@ -28,7 +28,7 @@ from tests.processes import eventually
 from tests.servers import tls_server
 
 HERE: Final = Path(__file__).resolve().parent
-ADDRESSES: Final = 32
+ADDRESSES: Final = 100
 KINDS: Final = {"h": "127.0.1.", "o": "127.0.3.", "w": "127.0.4."}
 """Ordinary servers, old ones that speak nothing newer than TLS 1.2, and ones that keep handshakes waiting; each at ADDRESSES addresses."""
 MODES: Final = {"h": "any", "o": "tls12", "w": "held"}

@@ -134,7 +134,7 @@ class _Stage:
         return parts
 
     def _ending(self) -> list[Part]:
-        forgotten = self.chain([f"webmail.{ZONE}"], days_left=22, key="rsa2048")
+        forgotten = self.chain([f"webmail.{ZONE}"], days_left=22, key="rsa2048", usage=("digital_signature", "key_encipherment"))
         return [
             replace(self.part("webmail", "soon", days_left=70), beside=(forgotten.ders, forgotten.key_pem)),
             self.part("tickets", "bad", days_left=2),

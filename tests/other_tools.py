@@ -204,7 +204,24 @@ def _testssl_words(server: Server, report: Path) -> Sequence[str]:
 
 
 def _testssl_facts(report: Path) -> Facts:
+    """Of two certificates, the RSA one's facts are those of the other key, as it is with us where a server prefers ECDSA."""
     told = {each["id"]: each["finding"] for each in json.loads(report.read_text())}
+    if "cert_keySize <cert#1>" not in told:
+        return _testssl_leaf(told)
+    rsa, ecdsa = (1, 2) if told["cert_keySize <cert#1>"].startswith("RSA") else (2, 1)
+    leaves = {
+        number: _testssl_leaf({name.removesuffix(f" <cert#{number}>"): finding for name, finding in told.items()})
+        for number in (rsa, ecdsa)
+    }
+    return {**leaves[ecdsa], **{other_key(fact): value for fact, value in leaves[rsa].items()}}
+
+
+def other_key(fact: str) -> str:
+    """The name of a fact about the certificate of the other kind of key."""
+    return f"{fact}, other key"
+
+
+def _testssl_leaf(told: Mapping[str, str]) -> Facts:
     offered = {"TLS1": "TLSv1", "TLS1_1": "TLSv1.1", "TLS1_2": "TLSv1.2", "TLS1_3": "TLSv1.3"}
     version = max((version for name, version in offered.items() if told.get(name, "").startswith("offered")), default="")
     if "cert_fingerprintSHA256" not in told:

@@ -42,13 +42,18 @@ class Served:
 
 @dataclass(frozen=True, slots=True)
 class Sighting:
-    """An address that served a certificate. `last_seen_at` is None where it serves another by now, or nothing."""
+    """An address that served a certificate. `last_seen_at` is None where it serves another by now, or nothing.
+
+    `how` as `Listed.how`; `key_asked` is the only kind of key that was offered when it came, "" where all were.
+    """
 
     watch_ref: str
     name: str
     port: int
+    how: str
     endpoint_id: int
     address: str
+    key_asked: str
     perspective: str
     since_at: datetime
     last_seen_at: datetime | None
@@ -139,7 +144,7 @@ def sightings(session: Session, account_id: int, digest: str, *, most: int) -> t
 
 def _sightings(session: Session, account_id: int, which: sa.ColumnElement[bool], most: int) -> tuple[Sighting, ...]:
     rows = session.execute(
-        sa.select(Watch.ref, Watch.name, Watch.port, Watch.since_at, Observation, Current.last_seen_at, Current.gone_at)
+        sa.select(Watch.ref, Watch.name, Watch.port, Watch.how, Watch.since_at, Observation, Current.last_seen_at, Current.gone_at)
         .join(Observation, Observation.endpoint_id == Watch.endpoint_id)
         .outerjoin(Current, Current.observation_id == Observation.id)
         .where(*_live(account_id), which, _visible())
@@ -151,27 +156,32 @@ def _sightings(session: Session, account_id: int, which: sa.ColumnElement[bool],
             watch_ref=ref,
             name=name,
             port=port,
+            how=how,
             endpoint_id=row.endpoint_id,
             address=row.address,
+            key_asked=row.key_asked,
             perspective=row.perspective,
             since_at=max(row.seen_at, since_at),
             last_seen_at=last_seen_at,
             gone=gone_at is not None,
             chain=tuple(row.chain),
         )
-        for ref, name, port, since_at, row, last_seen_at, gone_at in rows
+        for ref, name, port, how, since_at, row, last_seen_at, gone_at in rows
     )
 
 
 def others_there(session: Session, account_id: int, digest: str, places: Sequence[Sighting], *, most: int) -> tuple[Other, ...]:
-    """Certificates that the same endpoints and addresses served earlier or later, the `most` newest, newest first."""
-    spots = {(place.endpoint_id, place.address) for place in places}
+    """Certificates that the same endpoints and addresses served earlier or later, the `most` newest, newest first.
+
+    The other one of a pair stands beside it, neither before nor after, and is left out.
+    """
+    spots = {(place.endpoint_id, place.address, place.key_asked) for place in places}
     rows = session.execute(
         sa.select(Observation, Watch.since_at, Certificate.subject, Certificate.not_before, Certificate.not_after)
         .join(Watch, Watch.endpoint_id == Observation.endpoint_id)
         .join(Certificate, Certificate.sha256 == Observation.leaf_sha256)
         .outerjoin(Current, Current.observation_id == Observation.id)
-        .where(*_live(account_id), Observation.endpoint_id.in_({endpoint_id for endpoint_id, _ in spots}))
+        .where(*_live(account_id), Observation.endpoint_id.in_({endpoint_id for endpoint_id, *_ in spots}))
         .where(Observation.leaf_sha256 != digest, _visible())
         .order_by(Observation.seen_at.desc(), Observation.id.desc())
         .limit(most * 10)
@@ -179,7 +189,7 @@ def others_there(session: Session, account_id: int, digest: str, places: Sequenc
     found: dict[str, Other] = {}
     for row, since_at, subject, not_before, not_after in rows:
         leaf = row.leaf_sha256 or ""
-        if (row.endpoint_id, row.address) in spots and leaf not in found:
+        if (row.endpoint_id, row.address, row.key_asked) in spots and leaf not in found:
             found[leaf] = Other(leaf, subject, not_before, not_after, max(row.seen_at, since_at))
     return tuple(found.values())[:most]
 

@@ -10,14 +10,17 @@ import sqlalchemy as sa
 from cryptography import x509
 from cryptography.x509.oid import AuthorityInformationAccessOID
 
+from core.actions.domains import add_domains
+from core.net.names import Listed
 from core.perspective import LOCAL
 from core.scanner.certificate import read_certificate
-from core.scanner.facts import sha256
+from core.scanner.facts import Observation as Seen
+from core.scanner.facts import Scan, Target, Tls, sha256
 from core.store.endpoints import Endpoint
 from core.store.leaves import keep_leaves
 from core.store.observations import Certificate, Current, Observation
-from demo.pki import Chain, make_chain
-from tests.make import NOW
+from demo.pki import Chain, make_chain, make_root
+from tests.make import NOW, run_scans
 from tests.portal.conftest import Site
 from tests.portal.test_endpoints import HTMX, assert_only_our_markup
 from tests.scenes import roots_of, scan_all
@@ -118,6 +121,26 @@ def test_files_are_what_was_served_and_never_shown_in_the_page(site: Site) -> No
     assert client.get(f"/certificates/{digest}.exe").status_code == 404
     assert client.get(f"/certificates/{digest.upper()}").status_code == 404
     assert client.get("/certificates/..%2f..%2fetc%2fpasswd").status_code == 404
+
+
+def test_a_place_says_how_it_is_reached_and_a_pair_is_neither_before_nor_after_itself(site: Site) -> None:
+    with site.sessions.writing() as session:
+        add_domains(session, site.actors["owner"], listed=[Listed("mail.example", 25, "smtp")], private_ranges=False, now=NOW)
+    root = make_root(now=NOW)
+    first, second = (make_chain(["mail.example"], root=root, key=key, now=NOW) for key in ("p256", "rsa2048"))
+    seen = tuple(
+        Seen("192.0.2.1", "local", tls=Tls("TLSv1.3", "", "", ""), chain=chain.ders, key_asked=asked)
+        for chain, asked in ((first, ""), (second, "RSA"))
+    )
+    look = Scan(Target("mail.example", 25, "smtp"), NOW + timedelta(seconds=10), (), seen)
+    with site.sessions.writing() as session:
+        run_scans(session, lambda _: look, roots=roots_of(first), now=look.scanned_at)
+    client = site.client("owner")
+    for chain, asked in ((first, False), (second, True)):
+        page = client.get(f"/certificates/{chain.leaf.sha256}").text
+        assert '<span class="how">smtp</span>' in page
+        assert ("when only RSA is offered" in page) is asked
+        assert "No other certificate was seen at the same addresses" in page
 
 
 def test_an_intermediate_has_a_page_of_its_own(site: Site) -> None:
