@@ -1,7 +1,7 @@
 """What it costs to claim 1,000 due endpoints of many, on PostgreSQL. Prints figures; nothing passes or fails.
 
     ./keychest bench clock [rows ...] [setting=value ...]                # 1000000 10000000 when no rows are given
-    PYTHONPATH=. .venv/bin/python bench/clock.py 400000 1000000         # a quick look; fewer have too few due
+    ./keychest bench clock 400000 1000000         # a quick look; fewer have too few due
 
 One server of its own on loopback, with fsync and commits as an installation has them, 2 GB of shared buffers (or what is given, like
 shared_buffers=128MB) and every other setting PostgreSQL's own; a database for each number of rows. A fifth of the rows is due, as after an outage of an hour and a half, in an order that has nothing to do with

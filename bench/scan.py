@@ -1,7 +1,7 @@
 """What a scan costs here, whole: claim, DNS, TLS, parse, judge, store, beside native handshakes alone. Prints figures; nothing passes or fails.
 
     ./keychest bench scan [names] [rounds]                       # 2000 5 when nothing is given; 5 rounds are the least that count
-    PYTHONPATH=. .venv/bin/python bench/scan.py 300 1            # a quick look
+    ./keychest bench scan 300 1                                  # a quick look
 
 Clients on core 0; servers, DNS and PostgreSQL on core 1; with two workers both share both cores. Every name has a certificate of its
 own. In each round, one after the other: the anchor (bench/anchor.c), names looked up alone, DNS and TLS alone, then claim_due and

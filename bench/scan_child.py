@@ -34,6 +34,7 @@ from core.store.endpoints import Schedule
 from core.store.observations import Current, Observation
 from jobs.clock import SCAN_BATCH
 from jobs.context import Context
+from jobs.worker import keep_what_is_imported
 
 ALLOW: Final = (ip_network("127.0.0.0/8"),)
 LEASE: Final = timedelta(minutes=9)
@@ -128,6 +129,7 @@ def main(orders: Mapping[str, Any]) -> None:
     os.sched_setaffinity(0, {orders["core"]})
     sessions, stages = Sessions(make_engine(orders["url"])), Told()
     context = make_context(sessions, orders)
+    keep_what_is_imported()
     print("ready", flush=True)
     sys.stdin.readline()
     before, began = cpu_s(), time.perf_counter()

@@ -6,6 +6,7 @@ database and puts the connection away again, the horse opens what it needs.
 
 from __future__ import annotations
 
+import gc
 import logging
 import os
 import sys
@@ -156,12 +157,19 @@ def main(arguments: list[str]) -> int:
     for kind in JOBS:
         if queue_name in kind.queues:
             kind.function()  # imported once here instead of in every horse
+    keep_what_is_imported()
     try:
         worker = Worker(queue_name, redis.Redis.from_url(settings.redis_url), beat_now, lambda: make_context(settings))
         worker.work(logging_level="WARNING")
     except redis.RedisError as error:
         return _give_up(f"The broker does not answer: {error}", UNAVAILABLE)
     return 0
+
+
+def keep_what_is_imported() -> None:
+    """Nothing that was imported is looked through for cycles again: each horse would, and copy its pages by that."""
+    gc.collect()
+    gc.freeze()
 
 
 def _give_up(why: str, code: int) -> int:

@@ -131,10 +131,15 @@ def test_one_renewed_and_the_other_not_is_told_of_the_one_left_behind(
         assert summarise(found).ends_at == NOW + ends * DAY
 
 
+def test_one_that_lives_much_longer_is_told_when_a_sixth_is_left(root: Forged) -> None:
+    pair = seen_at("192.0.2.1", chain_of(root, "p256", 2, 88)), seen_at("192.0.2.1", chain_of(root, "rsa2048", 335, 63), RSA)
+    assert [finding.severity for finding in told(verdict(root, *pair))] == [Severity.MEDIUM]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
-    [((2, 88), (3, 87)), ((30, 60), (2, 88)), ((61, 29), (62, 28)), ((29, 59), (61, 300))],
-    ids=["renewed together", "neither is due", "both are due", "the older lives longer"],
+    [((2, 88), (3, 87)), ((30, 60), (2, 88)), ((61, 29), (62, 28)), ((29, 59), (61, 300)), ((2, 88), (270, 128))],
+    ids=["renewed together", "neither is due", "both are due", "the older lives longer", "bought for a year"],
 )
 def test_a_pair_that_is_well_kept_is_no_finding(first: tuple[int, int], second: tuple[int, int], root: Forged) -> None:
     pair = seen_at("192.0.2.1", chain_of(root, "p256", *first)), seen_at("192.0.2.1", chain_of(root, "rsa2048", *second), RSA)
