@@ -72,7 +72,7 @@ def seed(sessions: Sessions, names: int, now: datetime) -> None:
     """Migrate, and fill: `names` names of one account, a fifth of them watched by another one as well, an account with none."""
     schema.upgrade(sessions.engine, SEEDED_AT)
     seeder = Seeder(sessions, now)
-    ids = _people(seeder)
+    ids, links = _people(seeder)
     chain = make_chain(["*.example.org"], now=now)
     with sessions.engine.connect() as connection, connection.execution_options(begin="IMMEDIATE").begin():
         certificates = _certificates(seeder, names * 3 // 10, chain)
@@ -82,23 +82,23 @@ def seed(sessions: Sessions, names: int, now: datetime) -> None:
         _put_watches(seeder, connection, watched, ids)
         _put_scans(seeder, connection, serving, certificates, watched)
     schema.upgrade(sessions.engine)
-
-
-def _people(seeder: Seeder) -> dict[str, int]:
-    ids: dict[str, int] = {}
     kept = hash_password(PASSWORD)
+    for token in links:
+        with sessions.writing() as session:
+            accept_welcome(session, token=token, password_hash=kept, now=now)
+
+
+def _people(seeder: Seeder) -> tuple[dict[str, int], list[str]]:
+    """Their accounts by address, and the links by which they choose a password once the migrations are through."""
+    ids: dict[str, int] = {}
+    links: list[str] = []
     for email in (LARGE, SMALL, NOBODY):
         with seeder.sessions.writing() as session:
-            accept_welcome(
-                session,
-                token=create_user(session, TERMINAL, email=email, operator=False, now=seeder.now),
-                password_hash=kept,
-                now=seeder.now,
-            )
+            links.append(create_user(session, TERMINAL, email=email, operator=False, now=seeder.now))
             ids[email] = session.execute(
                 sa.text("SELECT m.account_id FROM memberships m JOIN users u ON u.id = m.user_id WHERE u.email = :email"), {"email": email}
             ).scalar_one()
-    return ids
+    return ids, links
 
 
 def _certificates(seeder: Seeder, many: int, chain: Chain) -> list[dict[str, Any]]:

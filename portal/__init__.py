@@ -7,7 +7,20 @@ from flask import Flask
 from core.render import STATIC
 from portal import frame, htmx, identity, limits, security
 from portal.parts import Parts, connect
-from portal.views import backups, certificates, domains, endpoints, errors, health, mails, overview, patterns, sign_in, spot_checks
+from portal.views import (
+    backups,
+    certificates,
+    domains,
+    endpoints,
+    errors,
+    health,
+    mails,
+    overview,
+    patterns,
+    sign_in,
+    sign_ins,
+    spot_checks,
+)
 from portal.views import bin as bin_views
 
 __all__ = ["Parts", "create_app"]
@@ -22,6 +35,7 @@ _VIEWS = (
     mails.views,
     bin_views.views,
     backups.views,
+    sign_ins.views,
     spot_checks.views,
     patterns.views,
 )

@@ -12,7 +12,7 @@ from typing import Concatenate, Final, ParamSpec, TypeVar
 from flask import abort
 from flask.typing import ResponseReturnValue
 
-from core.actions.policy import INSTALLATION_POLICY, Actor, Permission, require, require_installation
+from core.actions.policy import INSTALLATION_POLICY, PERSONAL, Actor, Permission, require, require_installation, require_person
 from portal.identity import ask_to_sign_in, who
 
 _P = ParamSpec("_P")
@@ -44,9 +44,10 @@ ON_THE_INSTALLATION: Final = frozenset().union(*INSTALLATION_POLICY.values())
 def gate(
     permission: Permission,
 ) -> Callable[[Callable[Concatenate[Actor, _P], ResponseReturnValue]], Callable[_P, ResponseReturnValue]]:
-    """Let in who may do this in the account they act in, or on the installation; the view gets them as its first argument, `actor`.
+    """Let in who may do this in the account they act in, on the installation, or with what is their own.
 
-    Put it nearest to the function. An action asks the policy again: the gate is for pages, the action for certainty.
+    The view gets them as its first argument, `actor`. Put it nearest to the function. An action asks the policy again: the gate is for
+    pages, the action for certainty.
     """
 
     def guard(view: Callable[Concatenate[Actor, _P], ResponseReturnValue]) -> Callable[_P, ResponseReturnValue]:
@@ -55,7 +56,9 @@ def gate(
             actor = who()
             if actor is None:
                 return ask_to_sign_in()
-            if permission in ON_THE_INSTALLATION:
+            if permission in PERSONAL:
+                require_person(actor)
+            elif permission in ON_THE_INSTALLATION:
                 require_installation(actor, permission)
             else:
                 require(actor, permission)

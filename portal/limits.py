@@ -17,7 +17,7 @@ def _address() -> str:
     return request.remote_addr or "unknown"
 
 
-def _network() -> str:
+def network() -> str:
     """The network the caller is in: a person has many IPv6 addresses, and few /64 of them."""
     try:
         address = ipaddress.ip_address(_address())
@@ -32,7 +32,7 @@ def _person() -> str:
 
 
 def _person_and_network() -> str:
-    return f"{_person()} {_network()}"
+    return f"{_person()} {network()}"
 
 
 limiter = Limiter(key_func=_address, storage_uri="memory://", headers_enabled=False)

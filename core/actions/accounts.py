@@ -9,6 +9,7 @@ import functools
 import hashlib
 import re
 import secrets
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,7 +22,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
-from core.actions.policy import Actor, NotAllowed, require_terminal
+from core.actions.policy import Actor, NotAllowed, require_person, require_terminal
 from core.store.accounts import (
     Account,
     LoginSession,
@@ -34,6 +35,7 @@ from core.store.accounts import (
     user_by_email,
 )
 from core.store.base import new_ref
+from core.store.db import rowcount
 from core.store.watches import STATES, WatchTally
 
 LINK_LASTS = timedelta(hours=24)
@@ -72,6 +74,17 @@ class NewSignIn:
 
     token: str
     user_id: int
+
+
+@dataclass(frozen=True, slots=True)
+class Seen:
+    """What a person will know a sign-in by: "Firefox on Linux" and "192.0.2.0/24"; "" for what is not known."""
+
+    browser: str = ""
+    network: str = ""
+
+
+NOWHERE: Final = Seen()
 
 
 @dataclass(frozen=True, slots=True)
@@ -143,17 +156,19 @@ def open_link(session: Session, kind: Kind, *, token: str, now: datetime) -> One
     return link
 
 
-def set_up_operator(session: Session, *, token: str, email: str, password_hash: PasswordHash, now: datetime) -> NewSignIn:
+def set_up_operator(
+    session: Session, *, token: str, email: str, password_hash: PasswordHash, now: datetime, seen: Seen = NOWHERE
+) -> NewSignIn:
     """The first operator, with an account, signed in. Raises Refused, also as `open_link` does."""
     link = open_link(session, "setup", token=token, now=now)
     user = _new_user(session, email, operator=True, now=now)
     user.password_hash = password_hash
     link.used_at = now
     append(session, Event("installation.set_up.v1", now, f"user:{user.ref}", private={"user": user.ref}))
-    return _sign_in(session, user, now)
+    return _sign_in(session, user, now, seen)
 
 
-def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash, now: datetime) -> NewSignIn:
+def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash, now: datetime, seen: Seen = NOWHERE) -> NewSignIn:
     """The password of a user who was made at the terminal, and their first sign-in. Raises Refused, also as `open_link` does."""
     link = open_link(session, "welcome", token=token, now=now)
     user = session.get(User, link.user_id)
@@ -164,7 +179,7 @@ def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash,
     session.execute(sa.update(OneTimeLink).where(OneTimeLink.user_id == user.id, OneTimeLink.used_at.is_(None)).values(used_at=now))
     session.execute(sa.update(LoginSession).where(LoginSession.user_id == user.id, LoginSession.ended_at.is_(None)).values(ended_at=now))
     append(session, Event("password.chosen.v1", now, f"user:{user.ref}"))
-    return _sign_in(session, user, now)
+    return _sign_in(session, user, now, seen)
 
 
 def hash_password(password: str) -> PasswordHash:
@@ -193,7 +208,7 @@ def check_password(kept: Kept, password: str) -> Checked:
     return Checked(kept, right=True, stronger=PasswordHash(_HASHER.hash(password)) if weak else None)
 
 
-def sign_in(session: Session, *, checked: Checked, now: datetime) -> NewSignIn | None:
+def sign_in(session: Session, *, checked: Checked, now: datetime, seen: Seen = NOWHERE) -> NewSignIn | None:
     """A new sign-in; None for a wrong address or password, and for one that was changed since it was checked."""
     user = user_by_email(session, checked.kept.email)
     if user is None or not checked.right or user.password_hash != checked.kept.password_hash:
@@ -202,7 +217,31 @@ def sign_in(session: Session, *, checked: Checked, now: datetime) -> NewSignIn |
     if checked.stronger is not None:
         user.password_hash = checked.stronger
     append(session, Event("user.signed_in.v1", now, f"user:{user.ref}"))
-    return _sign_in(session, user, now)
+    return _sign_in(session, user, now, seen)
+
+
+def end_sign_ins(session: Session, actor: Actor, *, refs: Sequence[str] | None, keep: int, now: datetime) -> int:
+    """End these sign-ins of the actor's, or with None all but the one that acts (`keep`, its row's number). How many ended."""
+    user_id = require_person(actor)
+    where = [LoginSession.user_id == user_id, LoginSession.ended_at.is_(None), LoginSession.expires_at > now, LoginSession.id != keep]
+    if refs is not None:
+        where.append(LoginSession.ref.in_(list(refs)))
+    ended = rowcount(session.execute(sa.update(LoginSession).where(*where).values(ended_at=now)))
+    if ended:
+        append(session, Event("sign_ins.ended.v1", now, actor.name, public={"sign_ins": ended}))
+    return ended
+
+
+def change_password(session: Session, actor: Actor, *, checked: Checked, password_hash: PasswordHash, keep: int, now: datetime) -> None:
+    """Put a new password in the place of the one that was checked, and end every other sign-in. Raises Refused for a wrong one."""
+    user = session.get_one(User, require_person(actor), with_for_update=True)
+    if not checked.right or user.password_hash != checked.kept.password_hash:
+        raise Refused("This is not your password as it is now. Nothing was changed.", "current")
+    user.password_hash = password_hash
+    others = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None), LoginSession.id != keep)
+    session.execute(sa.update(LoginSession).where(*others).values(ended_at=now))
+    session.execute(sa.update(OneTimeLink).where(OneTimeLink.user_id == user.id, OneTimeLink.used_at.is_(None)).values(used_at=now))
+    append(session, Event("password.changed.v1", now, actor.name))
 
 
 def sign_out(session: Session, actor: Actor, *, session_id: int, now: datetime) -> None:
@@ -214,10 +253,13 @@ def sign_out(session: Session, actor: Actor, *, session_id: int, now: datetime) 
     append(session, Event("user.signed_out.v1", now, actor.name))
 
 
-def _sign_in(session: Session, user: User, now: datetime) -> NewSignIn:
+def _sign_in(session: Session, user: User, now: datetime, seen: Seen) -> NewSignIn:
     token = secrets.token_urlsafe(32)
     session.add(
         LoginSession(
+            ref=new_ref(),
+            browser=seen.browser[:64],
+            network=seen.network[:64],
             token_sha256=token_sha256(token),
             user_id=user.id,
             account_id=first_account(session, user.id),

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 
 class Permission(enum.StrEnum):
-    """What can be done in an account; the last two, on the installation."""
+    """What can be done in an account; then what on the installation; then what everybody may with their own sign-ins and password."""
 
     READ = "read"
     ADD_DOMAINS = "add_domains"
@@ -17,6 +17,8 @@ class Permission(enum.StrEnum):
     RESTORE_DOMAINS = "restore_domains"
     SEE_OPERATIONS = "see_operations"
     OPERATE = "operate"
+    SEE_SELF = "see_self"
+    CHANGE_SELF = "change_self"
 
 
 _READS = frozenset({Permission.READ})
@@ -30,6 +32,10 @@ INSTALLATION_POLICY: Mapping[str, frozenset[Permission]] = {
     "auditor": frozenset({Permission.SEE_OPERATIONS}),
 }
 """Permissions by role on the installation."""
+
+
+PERSONAL = frozenset({Permission.SEE_SELF, Permission.CHANGE_SELF})
+"""What needs no role: each person has it about themselves, and about nobody else."""
 
 
 class NotAllowed(Exception):  # noqa: N818 - it is a refusal in words, not a fault
@@ -67,6 +73,13 @@ def require(actor: Actor, permission: Permission) -> int:
     if actor.account_id is None or not allows(actor.role, permission):
         raise NotAllowed(f"Your role in this account does not include this ({permission.value.replace('_', ' ')}). An owner can change it.")
     return actor.account_id
+
+
+def require_person(actor: Actor) -> int:
+    """The person who acts. Raises NotAllowed for the terminal, workers and nobody."""
+    if actor.user_id is None:
+        raise NotAllowed("This is about a person's own sign-in. Sign in first.")
+    return actor.user_id
 
 
 def permissions(actor: Actor) -> frozenset[Permission]:

@@ -51,10 +51,14 @@ class Membership(Base):
 
 
 class LoginSession(Base):
-    """One sign-in. The cookie holds the token, the row its SHA-256: who reads the table cannot sign in with it."""
+    """One sign-in. The cookie holds the token, the row its SHA-256: who reads the table cannot sign in with it.
+
+    `browser` and `network` are what its person knows it by: "Firefox on Linux", "192.0.2.0/24". Nothing is decided by them.
+    """
 
     __tablename__ = "login_sessions"
     id: Mapped[Id]
+    ref: Mapped[str] = mapped_column(sa.String(16), unique=True)
     token_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
     user_id: Mapped[int] = mapped_column(sa.ForeignKey("users.id"), index=True)
     account_id: Mapped[int | None] = mapped_column(sa.ForeignKey("accounts.id"))
@@ -62,6 +66,8 @@ class LoginSession(Base):
     last_seen_at: Mapped[datetime]
     expires_at: Mapped[datetime]
     ended_at: Mapped[datetime | None]
+    browser: Mapped[str] = mapped_column(sa.String(64), default="")
+    network: Mapped[str] = mapped_column(sa.String(64), default="")
 
 
 class OneTimeLink(Base):
@@ -90,6 +96,18 @@ class SignedIn:
     account_ref: str
     account_name: str
     role: str
+
+
+@dataclass(frozen=True, slots=True)
+class OwnSignIn:
+    """A sign-in as its person sees it. `current`: the one that looks; `over`: ended, or ran out."""
+
+    ref: str
+    browser: str
+    network: str
+    created_at: datetime
+    over: bool
+    current: bool
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,6 +152,18 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
         account_name=account.name if member else "",
         role=membership.role if member else "",
     )
+
+
+def own_sign_ins(session: Session, user_id: int, *, current_id: int, now: datetime, most: int) -> tuple[OwnSignIn, ...]:
+    """A person's sign-ins: those that hold, the one that looks first, then the newest of those that are over."""
+    over = sa.or_(LoginSession.ended_at.is_not(None), LoginSession.expires_at <= now)
+    rows = session.execute(
+        sa.select(LoginSession, over)
+        .where(LoginSession.user_id == user_id)
+        .order_by(over, LoginSession.id != current_id, LoginSession.created_at.desc(), LoginSession.id.desc())
+        .limit(most)
+    )
+    return tuple(OwnSignIn(row.ref, row.browser, row.network, row.created_at, bool(is_over), row.id == current_id) for row, is_over in rows)
 
 
 def user_by_email(session: Session, email: str) -> User | None:

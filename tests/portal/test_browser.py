@@ -204,7 +204,7 @@ def test_when_the_last_scan_is_back_the_worst_comes_first(page: Page, served: tu
     assert lists.count(f"{url}/domains") == 1
 
 
-@pytest.mark.parametrize("path", ["/domains", "/bin", "/", "/ui", "/endpoints"])
+@pytest.mark.parametrize("path", ["/domains", "/bin", "/", "/ui", "/security", "/endpoints"])
 def test_a_phone_shows_it_whole_with_the_current_tab(browser: Browser, served: tuple[Site, str], path: str) -> None:
     site, url = served
     long, *_ = site.add(".".join(["a" * 63, "b" * 63, "c" * 63, "d" * 61]), "xn--pypal-4ve.example", f"{'very-' * 11}long.shop.example")

@@ -52,6 +52,9 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/healthz"): (503,) * 5,  # nothing beats in this test
     ("GET", "/static/<path:filename>"): (200,) * 5,
     ("GET", "/sign-in"): (303, 303, 303, 303, 200),
+    ("GET", "/security"): READ,
+    ("POST", "/security/end"): (303,) * 5,
+    ("POST", "/security/password"): (422, 422, 422, 422, 303),
     ("POST", "/sign-in"): (422,) * 5,
     ("POST", "/sign-out"): (303,) * 5,
     ("GET", "/setup/<token>"): (404,) * 5,

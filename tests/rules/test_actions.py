@@ -9,7 +9,7 @@ from core.actions import BY_TOKEN, QUIET
 from tests.conftest import ROOT
 
 FOLDER = ROOT / "core" / "actions"
-POLICE = {"require", "require_installation", "require_terminal", "require_worker"}
+POLICE = {"require", "require_installation", "require_person", "require_terminal", "require_worker"}
 
 
 def actions() -> Iterator[tuple[str, ast.FunctionDef]]:

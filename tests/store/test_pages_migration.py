@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
-
 import psycopg
 import pytest
 import sqlalchemy as sa
@@ -19,15 +16,6 @@ from tests.make import NOW
 from tests.postgres import Postgres
 
 ACCOUNT = "SELECT m.account_id FROM memberships m JOIN users u ON u.id = m.user_id WHERE u.email = :email"
-
-
-@pytest.fixture(params=["sqlite", pytest.param("postgresql", marks=pytest.mark.slow)])
-def empty(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Sessions]:
-    """A database with nothing in it."""
-    server = request.getfixturevalue("postgres") if request.param == "postgresql" else None
-    sessions = Sessions(make_engine(server.empty() if server is not None else f"sqlite:///{tmp_path / 'keychest.db'}"))
-    yield sessions
-    sessions.engine.dispose()
 
 
 def test_rows_of_before_are_found_and_listed(empty: Sessions) -> None:

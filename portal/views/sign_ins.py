@@ -1,0 +1,85 @@
+"""A person's own password and sign-ins: change the one, look through the others and end them."""
+
+from __future__ import annotations
+
+from flask import Blueprint, redirect, request
+from flask.typing import ResponseReturnValue
+
+from core.actions.accounts import (
+    PASSWORD_LEAST,
+    Refused,
+    change_password,
+    check_password,
+    end_sign_ins,
+    hash_password,
+    kept_of,
+)
+from core.actions.policy import Actor, Permission, require_person
+from core.render import plural
+from core.store.accounts import SignedIn, own_sign_ins
+from portal.gate import found, gate
+from portal.html import page, tell
+from portal.identity import person
+from portal.limits import by_address
+from portal.parts import acting, looking, now, parts, reading
+
+views = Blueprint("sign_ins", __name__, url_prefix="/security")
+_SHOWN = 30
+_DEMO = "This is a demonstration: its password stays as it is, since the button on the sign-in page uses it."
+
+
+@views.get("")
+@gate(Permission.SEE_SELF)
+def show(actor: Actor) -> ResponseReturnValue:
+    """The page."""
+    return _page(actor)
+
+
+@views.post("/end")
+@gate(Permission.CHANGE_SELF)
+def end(actor: Actor) -> ResponseReturnValue:
+    """End the sign-ins that were chosen, or all others."""
+    refs = None if "others" in request.form else request.form.getlist("ref")[:_SHOWN]
+    with acting() as session:
+        ended = end_sign_ins(session, actor, refs=refs, keep=_own().session_id, now=now())
+    tell(
+        "ok" if ended else "info",
+        f"{plural(ended, 'sign-in')} ended." if ended else "Nothing was ended: there is no such sign-in any more.",
+    )
+    return redirect("/security", 303)
+
+
+@views.post("/password")
+@by_address
+@gate(Permission.CHANGE_SELF)
+def password(actor: Actor) -> ResponseReturnValue:
+    """Change the password. Every other sign-in ends by it."""
+    with looking() as session:
+        kept = kept_of(session, _own().email)
+    checked = check_password(kept, request.form.get("current", ""))
+    try:
+        if parts().demo:
+            raise Refused(_DEMO, "current")  # noqa: TRY301 - told like every other refusal
+        password_hash = hash_password(request.form.get("password", ""))
+        with acting() as session:
+            change_password(session, actor, checked=checked, password_hash=password_hash, keep=_own().session_id, now=now())
+    except Refused as refused:
+        return _page(actor, refused)
+    tell("ok", "The password was changed. Every other sign-in has ended.")
+    return redirect("/security", 303)
+
+
+def _own() -> SignedIn:
+    return found(person())
+
+
+def _page(actor: Actor, refused: Refused | None = None) -> ResponseReturnValue:
+    own = own_sign_ins(reading(), require_person(actor), current_id=_own().session_id, now=now(), most=_SHOWN)
+    return page(
+        "sign_ins/show.html",
+        status=200 if refused is None else 422,
+        held=[each for each in own if not each.over],
+        past=[each for each in own if each.over],
+        errors={"current": "", "password": ""} | ({refused.field: str(refused)} if refused is not None else {}),
+        least=PASSWORD_LEAST,
+    )
