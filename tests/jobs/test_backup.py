@@ -116,6 +116,7 @@ def test_the_accident_a_copy_with_sixty_per_cent_of_the_accounts(yard: Yard) -> 
     assert "Coverage 60.000 %." in alarm
 
 
+@pytest.mark.slow
 def test_forty_of_forty_flipped_bytes_are_found(yard: Yard) -> None:
     yard.add_accounts(3)
     backup = yard.back_up()
@@ -339,6 +340,7 @@ def test_a_drill_that_was_stopped_is_told_and_held_anew(yard: Yard) -> None:
     assert states == ["failed", "passed"]
 
 
+@pytest.mark.slow
 def test_retention_keeps_the_newest_proven_and_removes_what_is_too_old(yard: Yard) -> None:
     yard.keep = "hourly=0,daily=2,weekly=0,monthly=0"
     made = []

@@ -98,6 +98,7 @@ def test_it_is_recorded_asked_for_again_and_gone_when_it_is_taken_away(context: 
         assert rows(context) == [there[0], ("RSA", old_rsa.leaf.sha256, True)]
 
 
+@pytest.mark.slow
 def test_one_that_is_not_shown_for_once_is_not_taken_for_cured(context: Context, ec: Chain, old_rsa: Chain) -> None:
     with tls_server(ec.pem, ec.key_pem, beside=(old_rsa.pem, old_rsa.key_pem)) as server:
         run(context, add(context.sessions, Listed(NAME, server.port)))

@@ -5,6 +5,8 @@ from __future__ import annotations
 import threading
 import time
 
+import pytest
+
 from portal.patience import PATIENCE_S, within
 
 
@@ -12,6 +14,7 @@ def test_what_answers_is_heard() -> None:
     assert within(lambda: "well") == "well"
 
 
+@pytest.mark.slow
 def test_what_hangs_is_given_up_and_does_not_collect_threads() -> None:
     end = threading.Event()
     began = time.monotonic()

@@ -126,6 +126,7 @@ def test_the_public_list_tells_nothing_twice_and_matches_what_is_in_use(tmp_path
     assert kit.compare(once, place) == kit.compare(again, place) == []
 
 
+@pytest.mark.slow
 def test_a_live_key_that_is_not_the_kits_is_told(tmp_path: Path) -> None:
     place = place_in(tmp_path)
     listed = kit.fingerprints(kit_of(place))

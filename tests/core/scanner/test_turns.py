@@ -9,6 +9,8 @@ from datetime import UTC, datetime
 from ipaddress import ip_network
 from typing import Final
 
+import pytest
+
 from core.scanner.facts import Scan, Stage, Target
 from core.scanner.handshake import Budget
 from core.scanner.scan import Outlook, scan_all
@@ -50,6 +52,7 @@ def look(targets: list[Target], in_flight: int = 200) -> list[Scan]:
     return asyncio.run(run())
 
 
+@pytest.mark.slow
 def test_one_server_is_dialled_by_few_at_once_and_each_has_its_whole_budget_then() -> None:
     crowd = Crowd()
     with raw_server(crowd.behave) as silent:
@@ -59,6 +62,7 @@ def test_one_server_is_dialled_by_few_at_once_and_each_has_its_whole_budget_then
     assert [scan.observations[0].failure.stage for scan in scans if scan.observations[0].failure] == [Stage.HANDSHAKE] * MANY
 
 
+@pytest.mark.slow
 def test_those_who_wait_hold_up_no_other_server() -> None:
     chain = make_chain(["good.test"])
     with raw_server(Crowd().behave) as silent, tls_server(chain.pem, chain.key_pem) as good:
