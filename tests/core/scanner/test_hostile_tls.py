@@ -32,7 +32,7 @@ from tests.servers import Server, raw_server, silent, tls_server
 from tests.starttls_servers import SCRIPTS, play
 
 LOOPBACK: Final = (ipaddress.ip_network("127.0.0.0/8"),)
-SHORT: Final = Budget(total_s=1.2, connect_s=0.8, upgrade_s=0.8, handshake_s=0.8)
+SHORT: Final = Budget(total_s=2.4, connect_s=1.6, upgrade_s=1.6, handshake_s=1.6)
 LATE_S: Final = 1.0
 """What a machine with other work to do may add."""
 ORDINARY: Final = 8
