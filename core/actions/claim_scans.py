@@ -85,8 +85,8 @@ class InHand:
 def scans_in_hand(session: Session, perspective: str, claims: Sequence[Claimed]) -> list[InHand]:
     """The endpoints of those claims that still hold: neither recorded yet nor handed out anew.
 
-    The certificate of the other kind of key is asked for where there is one, where a person asked for the scan, at the first claim and
-    at every third one from there.
+    The certificate of the other kind of key is asked for where there is one or was one, where a person asked for the scan, at the first
+    claim and at every third one from there.
     """
     wanted = {claimed.endpoint_id: claimed for claimed in claims}
     found: list[InHand] = []

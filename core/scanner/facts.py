@@ -25,7 +25,7 @@ def sha256(data: bytes) -> Sha256:
 class OtherKey(enum.Enum):
     """What is done about the certificate of the other kind of key, which a server may keep beside the one that it prefers.
 
-    Asking costs a second connection to every address. EXPECTED: it was there when we last asked.
+    Asking costs a second connection to every address. EXPECTED: it was there before.
     """
 
     LEFT = "left"

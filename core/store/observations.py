@@ -106,6 +106,9 @@ class Finding(Base):
 
 
 def pairs_known(session: Session, endpoint_ids: Sequence[int]) -> set[int]:
-    """Of these endpoints, those where an address serves a certificate of the other kind of key as well."""
-    where = (Current.endpoint_id.in_(endpoint_ids), Current.key_asked != "", Current.gone_at.is_(None))
+    """Of these endpoints, those where an address serves a certificate of the other kind of key as well, or once did.
+
+    One that was not seen lately may be there still: the server may have been away. Asking tells, and costs little.
+    """
+    where = (Current.endpoint_id.in_(endpoint_ids), Current.key_asked != "")
     return set(session.scalars(sa.select(Current.endpoint_id).where(*where)))

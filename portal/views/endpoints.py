@@ -84,7 +84,7 @@ def _page(actor: Actor, ref: str, *, status: int = 200, typed: str = "", error: 
 def _standing(watched: Standing) -> dict[str, Any]:
     session = reading()
     seen, findings = seen_now(session, watched), found_now(session, watched)
-    letters = drawn.letters(seen)
+    letters, held = drawn.letters(seen), {each.address for each in seen if not each.gone}
     wanted = {digest for each in seen if not each.gone for digest in (*each.chain, *each.path)}
     known = {digest: known_certificate(der) for digest, der in ders(session, sorted(wanted)).items()}
     leading = drawn.first_to_end(letters.values())
@@ -92,7 +92,8 @@ def _standing(watched: Standing) -> dict[str, Any]:
     return {
         "letters": letters,
         "rows": drawn.address_rows(seen, findings),
-        "gone": [each for each in seen if each.gone],
+        "gone": [each for each in seen if each.gone and not (each.key_asked and each.address in held)],
+        "unpaired": [each for each in seen if each.gone and each.key_asked and each.address in held],
         "perspectives": sorted({each.perspective for each in seen}),
         "findings": drawn.grouped(findings),
         "tally": _tally(findings),

@@ -109,6 +109,18 @@ def test_one_that_is_not_shown_for_once_is_not_taken_for_cured(context: Context,
     assert open_checks(context) == {"CERT-EXPIRED", "CERT-PAIR"}
 
 
+def test_a_server_that_was_away_is_asked_for_both_when_it_is_back(context: Context, ec: Chain, old_rsa: Chain) -> None:
+    """An outage says nothing of the second certificate, and whose turn it is decides nothing where there was one."""
+    with tls_server(ec.pem, ec.key_pem, beside=(old_rsa.pem, old_rsa.key_pem)) as server:
+        run(context, add(context.sessions, Listed(NAME, server.port)))
+        before, port = rows(context), server.port
+    assert scan_again(context) == {NAME: "unk"}
+    with tls_server(ec.pem, ec.key_pem, beside=(old_rsa.pem, old_rsa.key_pem), port=port):
+        assert scan_again(context) == {NAME: "bad"}
+    assert rows(context) == before
+    assert open_checks(context) == {"CERT-EXPIRED", "CERT-PAIR"}
+
+
 def test_who_is_asked(context: Context, ec: Chain) -> None:
     """At the first claim, at every third from there, whenever a person asks; and then there was none."""
     asked: list[OtherKey] = []

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
-from core.scanner.facts import Failure, FailureKind, Observation, Scan, Stage, Target, Tls
+from core.scanner.facts import Failure, FailureKind, Observation, OtherKey, Scan, Stage, Target, Tls
 from core.store.endpoints import Schedule
 from core.store.observations import Finding
 from core.store.watches import Watch
@@ -275,6 +275,12 @@ def test_two_certificates_of_one_address_are_two_rows_and_say_which_is_which(sit
     assert "The RSA certificate was not renewed with the ECDSA one" in page
     assert "Certificate B. At" in page
     assert "when only RSA is offered" in page
+    later = Scan(Target("shop.example", other_key=OtherKey.EXPECTED), NOW + timedelta(hours=9), (), seen[:1])
+    with site.sessions.writing() as session:
+        run_scans(session, lambda _: later, roots=roots_of(fresh), now=later.scanned_at)
+    page = site.client("owner").get(f"/endpoints/{ref}").text
+    assert 'No second certificate any more: <span class="mono">192.0.2.1</span> showed one when only RSA was offered' in page
+    assert "Not an address of this name any more" not in page
 
 
 TAG = re.compile(r"<\s*/?\s*([a-zA-Z!][\w:-]*)([^>]*)>")
