@@ -1,12 +1,13 @@
 """What it costs to claim 1,000 due endpoints of many, on PostgreSQL. Prints figures; nothing passes or fails.
 
-    ./keychest bench clock [rows ...] [setting=value ...]                # 1000000 10000000 when no rows are given
-    ./keychest bench clock 400000 1000000         # a quick look; fewer have too few due
+    ./keychest bench clock [rows ...] [setting=value ...]    # 1000000 10000000 when no rows are given
+    ./keychest bench clock 400000 1000000                    # a quick look; fewer have too few due
 
 One server of its own on loopback, with fsync and commits as an installation has them, 2 GB of shared buffers (or what is given, like
-shared_buffers=128MB) and every other setting PostgreSQL's own; a database for each number of rows. A fifth of the rows is due, as after an outage of an hour and a half, in an order that has nothing to do with
-their place on disk. All claims are `claim_due`, each timed from the opening of its transaction to the end of its commit; what a claim
-took is planned ahead again outside the timing, as the record of a scan would. The sizes take turns, round by round.
+shared_buffers=128MB) and every other setting PostgreSQL's own; a database for each number of rows. A fifth of the rows is due, as after an
+outage of an hour and a half, in an order that has nothing to do with their place on disk. All claims are `claim_due`, each timed from the
+opening of its transaction to the end of its commit; what a claim took is planned ahead again outside the timing, as the record of a scan
+would. The sizes take turns, round by round.
 Goals: at most 25 ms, and flat: neither with the number of rows, nor after 200 claims that were given back.
 """
 

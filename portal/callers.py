@@ -7,7 +7,7 @@ from typing import Final
 
 from flask import request
 
-from core.actions.accounts import Seen
+from core.actions.accounts import Caller
 from portal.limits import network
 
 _BROWSERS: Final = (
@@ -19,9 +19,9 @@ _SYSTEMS: Final = (
 )  # fmt: skip
 
 
-def seen() -> Seen:
+def caller() -> Caller:
     """The browser and the network of the request at hand."""
-    return Seen(browser_of(request.headers.get("User-Agent", "")), network())
+    return Caller(browser_of(request.headers.get("User-Agent", "")), network())
 
 
 def browser_of(user_agent: str) -> str:

@@ -77,14 +77,14 @@ class NewSignIn:
 
 
 @dataclass(frozen=True, slots=True)
-class Seen:
+class Caller:
     """What a person will know a sign-in by: "Firefox on Linux" and "192.0.2.0/24"; "" for what is not known."""
 
     browser: str = ""
     network: str = ""
 
 
-NOWHERE: Final = Seen()
+UNKNOWN: Final = Caller()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +157,7 @@ def open_link(session: Session, kind: Kind, *, token: str, now: datetime) -> One
 
 
 def set_up_operator(
-    session: Session, *, token: str, email: str, password_hash: PasswordHash, now: datetime, seen: Seen = NOWHERE
+    session: Session, *, token: str, email: str, password_hash: PasswordHash, now: datetime, caller: Caller = UNKNOWN
 ) -> NewSignIn:
     """The first operator, with an account, signed in. Raises Refused, also as `open_link` does."""
     link = open_link(session, "setup", token=token, now=now)
@@ -165,10 +165,10 @@ def set_up_operator(
     user.password_hash = password_hash
     link.used_at = now
     append(session, Event("installation.set_up.v1", now, f"user:{user.ref}", private={"user": user.ref}))
-    return _sign_in(session, user, now, seen)
+    return _sign_in(session, user, now, caller)
 
 
-def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash, now: datetime, seen: Seen = NOWHERE) -> NewSignIn:
+def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash, now: datetime, caller: Caller = UNKNOWN) -> NewSignIn:
     """The password of a user who was made at the terminal, and their first sign-in. Raises Refused, also as `open_link` does."""
     link = open_link(session, "welcome", token=token, now=now)
     user = session.get(User, link.user_id)
@@ -179,7 +179,7 @@ def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash,
     session.execute(sa.update(OneTimeLink).where(OneTimeLink.user_id == user.id, OneTimeLink.used_at.is_(None)).values(used_at=now))
     session.execute(sa.update(LoginSession).where(LoginSession.user_id == user.id, LoginSession.ended_at.is_(None)).values(ended_at=now))
     append(session, Event("password.chosen.v1", now, f"user:{user.ref}"))
-    return _sign_in(session, user, now, seen)
+    return _sign_in(session, user, now, caller)
 
 
 def hash_password(password: str) -> PasswordHash:
@@ -208,7 +208,7 @@ def check_password(kept: Kept, password: str) -> Checked:
     return Checked(kept, right=True, stronger=PasswordHash(_HASHER.hash(password)) if weak else None)
 
 
-def sign_in(session: Session, *, checked: Checked, now: datetime, seen: Seen = NOWHERE) -> NewSignIn | None:
+def sign_in(session: Session, *, checked: Checked, now: datetime, caller: Caller = UNKNOWN) -> NewSignIn | None:
     """A new sign-in; None for a wrong address or password, and for one that was changed since it was checked."""
     user = user_by_email(session, checked.kept.email)
     if user is None or not checked.right or user.password_hash != checked.kept.password_hash:
@@ -217,7 +217,7 @@ def sign_in(session: Session, *, checked: Checked, now: datetime, seen: Seen = N
     if checked.stronger is not None:
         user.password_hash = checked.stronger
     append(session, Event("user.signed_in.v1", now, f"user:{user.ref}"))
-    return _sign_in(session, user, now, seen)
+    return _sign_in(session, user, now, caller)
 
 
 def end_sign_ins(session: Session, actor: Actor, *, refs: Sequence[str] | None, keep: int, now: datetime) -> int:
@@ -253,13 +253,13 @@ def sign_out(session: Session, actor: Actor, *, session_id: int, now: datetime) 
     append(session, Event("user.signed_out.v1", now, actor.name))
 
 
-def _sign_in(session: Session, user: User, now: datetime, seen: Seen) -> NewSignIn:
+def _sign_in(session: Session, user: User, now: datetime, caller: Caller) -> NewSignIn:
     token = secrets.token_urlsafe(32)
     session.add(
         LoginSession(
             ref=new_ref(),
-            browser=seen.browser[:64],
-            network=seen.network[:64],
+            browser=caller.browser[:64],
+            network=caller.network[:64],
             token_sha256=token_sha256(token),
             user_id=user.id,
             account_id=first_account(session, user.id),

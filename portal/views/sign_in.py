@@ -20,7 +20,7 @@ from core.actions.accounts import (
     sign_in,
     sign_out,
 )
-from portal.callers import seen
+from portal.callers import caller
 from portal.html import page
 from portal.identity import SIGN_IN, let_in, let_out, person, safe_next, who
 from portal.limits import by_address, by_person, by_person_and_network
@@ -51,7 +51,7 @@ def enter() -> ResponseReturnValue:
         kept = kept_of(session, email)
     checked = check_password(kept, request.form.get("password", ""))
     with acting() as session:
-        fresh = sign_in(session, checked=checked, now=now(), seen=seen())
+        fresh = sign_in(session, checked=checked, now=now(), caller=caller())
     if fresh is None:
         return _form(onward, email=email, error=_WRONG, status=422)
     let_in(fresh)
@@ -83,7 +83,7 @@ def set_up(token: str) -> ResponseReturnValue:
     try:
         password_hash = _chosen("setup", token)
         with acting() as session:
-            fresh = set_up_operator(session, token=token, email=email, password_hash=password_hash, now=now(), seen=seen())
+            fresh = set_up_operator(session, token=token, email=email, password_hash=password_hash, now=now(), caller=caller())
     except Refused as refused:
         return _first_form("setup", usable=bool(refused.field), email=email, refused=refused)
     let_in(fresh)
@@ -103,7 +103,7 @@ def welcome(token: str) -> ResponseReturnValue:
     try:
         password_hash = _chosen("welcome", token)
         with acting() as session:
-            fresh = accept_welcome(session, token=token, password_hash=password_hash, now=now(), seen=seen())
+            fresh = accept_welcome(session, token=token, password_hash=password_hash, now=now(), caller=caller())
     except Refused as refused:
         return _first_form("welcome", usable=bool(refused.field), refused=refused)
     let_in(fresh)
