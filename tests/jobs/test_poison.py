@@ -33,6 +33,8 @@ from tests.workbench import PROJECT, Bench
 
 pytestmark = pytest.mark.slow
 NAMES: Final = 12
+BAD: Final = "n8.kc.test"
+"""It is the eleventh by name: halving twelve comes down to it by way of six, three, two and one."""
 MARKED: Final = "Kills Whoever Reads It"
 WORKER: Final = f"""
 import os, sys
@@ -54,8 +56,8 @@ def bench(tmp_path: Path) -> Iterator[Bench]:
 
 
 def test_one_poisonous_answer_costs_no_other_and_is_told(bench: Bench) -> None:
-    good, bad = make_chain(["*.kc.test"]), make_chain(["n7.kc.test"], organisation=MARKED)
-    zone = "\n".join(f"n{number} A 127.0.0.{2 if number == 7 else 1}" for number in range(NAMES))
+    good, bad = make_chain(["*.kc.test"]), make_chain([BAD], organisation=MARKED)
+    zone = "\n".join(f"n{number} A 127.0.0.{2 if f'n{number}.kc.test' == BAD else 1}" for number in range(NAMES))
     with (
         tls_server(good.pem, good.key_pem) as server,
         tls_server(bad.pem, bad.key_pem, address="127.0.0.2", port=server.port),
@@ -84,7 +86,7 @@ def test_one_poisonous_answer_costs_no_other_and_is_told(bench: Bench) -> None:
     with sessions.reading() as session:
         told = {name: (state, sentence) for name, state, sentence in session.execute(sa.select(Watch.name, Watch.state, Watch.sentence))}
         made = session.scalars(sa.select(Schedule.scans)).all()
-    state, sentence = told.pop("n7.kc.test")
+    state, sentence = told.pop(BAD)
     assert state == "unk"
     assert sentence.startswith("What this server sent ended the process that read it")
     assert [state for state, _ in told.values()] == ["ok"] * (NAMES - 1)

@@ -167,6 +167,7 @@ def test_like_is_compared_with_like_at_several_addresses(root: Forged) -> None:
     assert differing(seen_at(there, ec), seen_at(there, rsa, RSA)) == []
     assert differing(seen_at(there, rsa)) == []
     assert differing(seen_at(there, ec)) == []
+    assert [each.check for each in verdict(root, seen_at(there, rsa), *pair).findings if each.check == "CERT-DIFFER"] == []
     assert differing(seen_at(there, ec), seen_at(there, newer, RSA)) == [there]
     alone = verdict(root, seen_at(here, ec), seen_at(there, rsa))
     assert [finding.address for finding in alone.findings if finding.check == "CERT-DIFFER"] == [there]
