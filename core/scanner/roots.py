@@ -24,8 +24,11 @@ from core.scanner.fields import quietly
 
 PEM = re.compile(rb"-----BEGIN (?:TRUSTED |X509 )?CERTIFICATE-----.*?-----END (?:TRUSTED |X509 )?CERTIFICATE-----", re.DOTALL)
 
-REFUSED = (ValueError, TypeError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion, UnsupportedAlgorithm)
-"""What the library raises on odd certificates: a constraint on an address that is none gives a TypeError, for one."""
+REFUSED = (
+    ValueError, TypeError, KeyError, x509.DuplicateExtension, x509.UnsupportedGeneralNameType, x509.InvalidVersion, UnsupportedAlgorithm,
+)  # fmt: skip
+"""What the library raises on odd certificates: TypeError for a constraint on an address that is none, KeyError for a TLS feature
+(RFC 7633) that it does not know."""
 
 ONE_SECOND = timedelta(seconds=1)
 

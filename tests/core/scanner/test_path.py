@@ -11,6 +11,7 @@ import certifi
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from core.scanner import path as path_module
 from core.scanner.facts import Observation, Scan, Target, Tls
@@ -232,3 +233,14 @@ def test_no_signature_is_checked_with_a_key_made_to_keep_us_busy(monkeypatch: py
     verdict = verified(chain)
     assert verdict.verified is checked
     assert verdict.trouble is (None if checked else PathTrouble.MISSING_INTERMEDIATE)
+
+
+def test_a_root_with_a_tls_feature_that_nobody_knows_is_not_trusted_and_does_not_stop_the_start(tmp_path: Path) -> None:
+    unheard_of = x509.UnrecognizedExtension(x509.ObjectIdentifier("1.3.6.1.5.5.7.1.24"), bytes.fromhex("3003020163"))  # RFC 7633: 99
+    odd = make_leaf([NAME], now=NOW, extensions=[(unheard_of, False)])
+    with pytest.raises(KeyError):
+        _ = x509.load_der_x509_certificate(odd.der).extensions
+    path = tmp_path / "own.pem"
+    path.write_bytes(odd.certificate.public_bytes(Encoding.PEM))
+    with pytest.raises(RootsUnreadable, match="1 certificates, of which 0 can be read"):
+        Roots.load(str(path))
