@@ -47,7 +47,7 @@ def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
     if complaints:
         print("\n".join(complaints))
         failed.append("templates")
-    chosen = ("-n", "3", "--dist", "loadgroup", *(("-m", "not slow") if fast else ()), *pytest_words)
+    chosen = ("-n", "2", "--dist", "loadgroup", *(("-m", "not slow") if fast else ()), *pytest_words)
     if _run(("-m", "pytest", *chosen)) not in {0, _NO_TESTS if pytest_words else 0}:
         failed.append("tests")
     if missing:
