@@ -53,7 +53,8 @@ def test_up_makes_and_proves_a_backup_by_itself(tmp_path: Path) -> None:
             ask_backup(session, Actor(terminal=True), now=datetime.now(UTC))
         second = eventually(lambda: proven(sessions, 2), within_s=60)[0]
         with sessions.reading() as session:
-            assert (second.kind, second.coverage, open_alarms(session)) == ("asked", 100.0, [])
+            alarms = [f"{alarm.kind}: {alarm.message}" for alarm in open_alarms(session)]
+            assert (second.kind, second.coverage, alarms) == ("asked", 100.0, [])
             drilled = newest_drill(session)
         assert drilled is not None
         assert (drilled.faults, drilled.accounts_held) == ([], 20)

@@ -181,7 +181,7 @@ def test_a_host_that_is_lost_while_it_copies_is_told(hosts: Hosts, taken: Taken)
         return [pid for pid, words in marked(str(hosts.far)).items() if words.startswith("pgbackrest ") and "--type=full" in words]
 
     def lose() -> None:
-        (far,) = eventually(copying)
+        (far,) = eventually(copying, within_s=60)
         session = int(re.findall(r"^PPid:\t(\d+)$", Path(f"/proc/{far}/status").read_text(), re.MULTILINE)[0])
         assert Path(f"/proc/{session}/cmdline").read_bytes().startswith(b"sshd")
         os.kill(session, signal.SIGKILL)
@@ -190,9 +190,9 @@ def test_a_host_that_is_lost_while_it_copies_is_told(hosts: Hosts, taken: Taken)
     losing = threading.Thread(target=lose)
     losing.start()
     told = refused("tool", lambda: hosts.cluster.engine()._program.run("backup", "--type=full", "--no-expire-auto"))
-    losing.join(20)
+    losing.join(60)
     assert "lost on the way" in told
-    eventually(lambda: not copying())
+    eventually(lambda: not copying(), within_s=60)
     assert hosts.cluster.engine().info()[0] == taken.manifest.label
 
 

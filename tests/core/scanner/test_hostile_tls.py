@@ -142,9 +142,10 @@ HELD: Final = ("16 MB of chain", "a chain of 90 KB, and no more of it in pieces 
 def weigh(ports: Sequence[int]) -> int:
     """By how many bytes a process grows that scans all of these, many at a time and over and over."""
     targets = [(f"{port} {turn}", Target(NAME, port, "", "127.0.0.1")) for turn in range(80) for port in ports]
-    asyncio.run(look(targets[: 10 * len(ports)], Budget()))
+    patient = Budget(total_s=45, handshake_s=40)  # it is bytes that are weighed: a busy machine may take its time
+    asyncio.run(look(targets[: 10 * len(ports)], patient))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    ended = asyncio.run(look(targets, Budget()))
+    ended = asyncio.run(look(targets, patient))
     failures = [one.seen.failure for one in ended.values()]
     assert {each.kind for each in failures if each} == {FailureKind.CERTIFICATE_TOO_LARGE}
     assert None not in failures
@@ -165,7 +166,7 @@ def test_what_is_sent_is_not_held() -> None:
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=60,
+            timeout=100,
         )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 12 * 1024 * 1024
