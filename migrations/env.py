@@ -14,6 +14,7 @@ import core.store.incidents
 import core.store.leaves
 import core.store.observations
 import core.store.spot_checks
+import core.store.teams
 import core.store.watches
 from config import Settings
 from core.store.base import Base
@@ -30,6 +31,7 @@ MODULES = (
     core.store.leaves,
     core.store.observations,
     core.store.spot_checks,
+    core.store.teams,
     core.store.watches,
 )
 """Every module that declares tables: importing it puts them into the metadata."""
