@@ -14,12 +14,14 @@ from portal.views import (
     endpoints,
     errors,
     health,
+    invitations,
     mails,
     overview,
     patterns,
     sign_in,
     sign_ins,
     spot_checks,
+    team,
 )
 from portal.views import bin as bin_views
 
@@ -36,6 +38,8 @@ _VIEWS = (
     bin_views.views,
     backups.views,
     sign_ins.views,
+    team.views,
+    invitations.views,
     spot_checks.views,
     patterns.views,
 )

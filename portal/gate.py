@@ -26,6 +26,8 @@ PUBLIC: Final[Mapping[str, str]] = {
     "spot_checks.ask": "as the form it comes from",
     "spot_checks.show_one": "the link itself is the permission: 128 random bits, for 24 h",
     "spot_checks.about": "what a scan looks like to those who are scanned; the same for everybody",
+    "invitations.show": "the link itself is the proof: 256 random bits, once, for as long as its owner chose",
+    "invitations.accept": "as show; who is signed in joins only by an invitation for their own address",
     "sign_in.show": "where people sign in",
     "sign_in.enter": "where people sign in",
     "sign_in.leave": "ends the sign-in that the cookie carries; a stranger has none to end",

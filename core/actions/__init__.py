@@ -6,6 +6,7 @@ A function here either checks policy and appends an event, or stands below with 
 QUIET = {
     "ask_spot_check": "a stranger's question, deleted after a day; it touches nobody's data",
     "beat": "a process says that it is alive; nobody owns that",
+    "begin_sign_in": "part of signing in, which appends the event",
     "cancel": "part of recording a scan",
     "cancel_notices": "part of removing names, which appends the event",
     "claim_due": "a lease is the clock's own book-keeping",
@@ -35,6 +36,7 @@ QUIET = {
     "rescope_watches": "follows from a setting of the operator's; what is watched stays the same",
     "settle_notices": "part of recording a scan",
     "spot_check_may_dial": "counts what is dialled, so that nobody is dialled too often",
+    "switch_account": "which of their accounts a person looks at is nobody else's matter",
     "take_chore": "a lease is the worker's own book-keeping",
     "want_chore": "part of asking, which appends the event",
     "write_notices": "part of recording a scan",
@@ -43,6 +45,7 @@ QUIET = {
 
 BY_TOKEN = {
     "accept_welcome": "a one-time link says who it is",
+    "join_as_new": "an invitation's link says who it is",
     "set_up_operator": "a one-time link says who it is",
     "sign_in": "a password says who it is",
     "sign_out": "ends the actor's own sign-in and no other",

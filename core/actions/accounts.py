@@ -165,7 +165,7 @@ def set_up_operator(
     user.password_hash = password_hash
     link.used_at = now
     append(session, Event("installation.set_up.v1", now, f"user:{user.ref}", private={"user": user.ref}))
-    return _sign_in(session, user, now, caller)
+    return begin_sign_in(session, user, now, caller)
 
 
 def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash, now: datetime, caller: Caller = UNKNOWN) -> NewSignIn:
@@ -179,7 +179,7 @@ def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash,
     session.execute(sa.update(OneTimeLink).where(OneTimeLink.user_id == user.id, OneTimeLink.used_at.is_(None)).values(used_at=now))
     session.execute(sa.update(LoginSession).where(LoginSession.user_id == user.id, LoginSession.ended_at.is_(None)).values(ended_at=now))
     append(session, Event("password.chosen.v1", now, f"user:{user.ref}"))
-    return _sign_in(session, user, now, caller)
+    return begin_sign_in(session, user, now, caller)
 
 
 def hash_password(password: str) -> PasswordHash:
@@ -217,7 +217,7 @@ def sign_in(session: Session, *, checked: Checked, now: datetime, caller: Caller
     if checked.stronger is not None:
         user.password_hash = checked.stronger
     append(session, Event("user.signed_in.v1", now, f"user:{user.ref}"))
-    return _sign_in(session, user, now, caller)
+    return begin_sign_in(session, user, now, caller)
 
 
 def end_sign_ins(session: Session, actor: Actor, *, refs: Sequence[str] | None, keep: int, now: datetime) -> int:
@@ -253,7 +253,8 @@ def sign_out(session: Session, actor: Actor, *, session_id: int, now: datetime) 
     append(session, Event("user.signed_out.v1", now, actor.name))
 
 
-def _sign_in(session: Session, user: User, now: datetime, caller: Caller) -> NewSignIn:
+def begin_sign_in(session: Session, user: User, now: datetime, caller: Caller) -> NewSignIn:
+    """A sign-in of this person's, by whatever they proved who they are."""
     token = secrets.token_urlsafe(32)
     session.add(
         LoginSession(
@@ -275,7 +276,7 @@ def _sign_in(session: Session, user: User, now: datetime, caller: Caller) -> New
 
 def _new_user(session: Session, email: str, *, operator: bool, now: datetime) -> User:
     email = email.strip().lower()
-    _require_address(email)
+    require_address(email)
     if user_by_email(session, email) is not None:
         raise Refused(f"There is a user {email} already. Nothing was changed.", "email")
     user = User(ref=new_ref(), email=email, installation_role="operator" if operator else "", created_at=now, deleted_at=None)
@@ -288,7 +289,7 @@ def _new_user(session: Session, email: str, *, operator: bool, now: datetime) ->
     return user
 
 
-def _require_address(email: str) -> None:
+def require_address(email: str) -> None:
     """Raises Refused for what no mail could be sent to: a message is addressed with the very same class."""
     if not email.partition("@")[0].isascii():
         raise Refused("KeyChest cannot send mail to an address with letters like ö before the @. Use one that has a to z only.", "email")

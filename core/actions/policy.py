@@ -15,17 +15,25 @@ class Permission(enum.StrEnum):
     SCAN_NOW = "scan_now"
     REMOVE_DOMAINS = "remove_domains"
     RESTORE_DOMAINS = "restore_domains"
+    MANAGE_TEAM = "manage_team"
+    LEAVE = "leave"
     SEE_OPERATIONS = "see_operations"
     OPERATE = "operate"
     SEE_SELF = "see_self"
     CHANGE_SELF = "change_self"
 
 
-_READS = frozenset({Permission.READ})
+_READS = frozenset({Permission.READ, Permission.LEAVE})
 _WORKS = _READS | {Permission.ADD_DOMAINS, Permission.SCAN_NOW, Permission.REMOVE_DOMAINS, Permission.RESTORE_DOMAINS}
 
-POLICY: Mapping[str, frozenset[Permission]] = {"owner": _WORKS, "manager": _WORKS, "viewer": _READS}
+POLICY: Mapping[str, frozenset[Permission]] = {"owner": _WORKS | {Permission.MANAGE_TEAM}, "manager": _WORKS, "viewer": _READS}
 """Permissions by role in an account."""
+ROLES: Mapping[str, str] = {
+    "owner": "does everything in the account, and decides who belongs to it",
+    "manager": "adds, scans, removes and restores names",
+    "viewer": "sees everything, changes nothing",
+}
+"""What each role is for, in words."""
 
 INSTALLATION_POLICY: Mapping[str, frozenset[Permission]] = {
     "operator": frozenset({Permission.SEE_OPERATIONS, Permission.OPERATE}),
@@ -70,7 +78,9 @@ def allows(role: str, permission: Permission) -> bool:
 
 def require(actor: Actor, permission: Permission) -> int:
     """The account that the actor acts in. Raises NotAllowed when their role there does not include the permission."""
-    if actor.account_id is None or not allows(actor.role, permission):
+    if actor.account_id is None:
+        raise NotAllowed("You belong to no account at the moment. Ask an owner of one to invite you, or to bring you back.")
+    if not allows(actor.role, permission):
         raise NotAllowed(f"Your role in this account does not include this ({permission.value.replace('_', ' ')}). An owner can change it.")
     return actor.account_id
 

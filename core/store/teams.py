@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
@@ -84,7 +85,7 @@ def left_since(session: Session, account_id: int, since: datetime) -> tuple[Team
 
 
 def _members(
-    session: Session, account_id: int, where: sa.ColumnElement[bool], order: sa.ColumnElement[object]
+    session: Session, account_id: int, where: sa.ColumnElement[bool], order: sa.UnaryExpression[Any]
 ) -> tuple[TeamMember, ...]:  # fmt: skip
     rows = session.execute(
         sa.select(User.ref, User.email, Membership.role, Membership.created_at, Membership.deleted_at)

@@ -1,0 +1,152 @@
+"""Who belongs to the account: its members, invitations and former members, and the accounts of the person who looks."""
+
+from __future__ import annotations
+
+from typing import Final
+
+from flask import Blueprint, redirect, request
+from flask.typing import ResponseReturnValue
+
+from core.actions.accounts import Refused
+from core.actions.policy import POLICY, ROLES, Actor, Permission, require, require_person
+from core.actions.roles import matrix
+from core.actions.team import (
+    DAYS,
+    IN_BIN_FOR,
+    change_role,
+    invite,
+    leave,
+    remove_member,
+    restore_member,
+    switch_account,
+    withdraw_invitation,
+)
+from core.store.teams import invited, left_since, own_accounts, team
+from portal.gate import found, gate
+from portal.html import page, tell
+from portal.identity import person
+from portal.parts import acting, now, parts, reading
+
+views = Blueprint("team", __name__, url_prefix="/team")
+_USUAL_DAYS: Final = 7
+_NOBODY: Final = "There is no such member any more. Nothing was changed."
+
+
+@views.get("")
+@gate(Permission.READ)
+def show(actor: Actor) -> ResponseReturnValue:
+    """The page."""
+    return _page(actor)
+
+
+@views.post("/invite")
+@gate(Permission.MANAGE_TEAM)
+def ask_in(actor: Actor) -> ResponseReturnValue:
+    """Invite somebody. The link is shown once, to be passed on."""
+    email, role, days = request.form.get("email", ""), request.form.get("role", ""), request.form.get("days", "")
+    try:
+        with acting() as session:
+            token = invite(session, actor, email=email, role=role, days=int(days) if days in map(str, DAYS) else 0, now=now())
+    except Refused as refused:
+        return _page(actor, refused=refused)
+    return _page(actor, link=f"{parts().public_url}/invitation/{token}", email=email.strip().lower())
+
+
+@views.post("/withdraw")
+@gate(Permission.MANAGE_TEAM)
+def withdraw(actor: Actor) -> ResponseReturnValue:
+    """Withdraw an invitation."""
+    with acting() as session:
+        done = withdraw_invitation(session, actor, ref=request.form.get("ref", ""), now=now())
+    tell("ok" if done else "info", "The invitation was withdrawn." if done else "There is no such open invitation any more.")
+    return redirect("/team", 303)
+
+
+@views.post("/role")
+@gate(Permission.MANAGE_TEAM)
+def role(actor: Actor) -> ResponseReturnValue:
+    """Change a member's role."""
+    wanted = request.form.get("role", "")
+    try:
+        with acting() as session:
+            email = change_role(session, actor, user_ref=request.form.get("ref", ""), role=wanted, now=now())
+    except Refused as refused:
+        return _page(actor, refused=refused)
+    tell("ok" if email else "info", f"{email} is {_a(wanted)} now." if email else _NOBODY)
+    return redirect("/team", 303)
+
+
+@views.post("/remove")
+@gate(Permission.MANAGE_TEAM)
+def remove(actor: Actor) -> ResponseReturnValue:
+    """Put a member into the bin."""
+    ref = request.form.get("ref", "")
+    try:
+        with acting() as session:
+            email = remove_member(session, actor, user_ref=ref, now=now())
+    except Refused as refused:
+        return _page(actor, refused=refused)
+    if email:
+        tell("ok", f"{email} was removed, and can be brought back for 30 days.", undo="/team/restore", fields=(("ref", ref),))
+    else:
+        tell("info", _NOBODY)
+    return redirect("/team", 303)
+
+
+@views.post("/restore")
+@gate(Permission.MANAGE_TEAM)
+def restore(actor: Actor) -> ResponseReturnValue:
+    """Bring a former member back."""
+    with acting() as session:
+        email = restore_member(session, actor, user_ref=request.form.get("ref", ""), now=now())
+    tell("ok" if email else "info", f"{email} is back." if email else "Nobody was brought back: they are here, or left over 30 days ago.")
+    return redirect("/team", 303)
+
+
+@views.post("/leave")
+@gate(Permission.LEAVE)
+def go(actor: Actor) -> ResponseReturnValue:
+    """Leave the account."""
+    try:
+        with acting() as session:
+            leave(session, actor, now=now())
+    except Refused as refused:
+        return _page(actor, refused=refused)
+    tell("ok", "You have left the account. One of its owners can bring you back for 30 days.")
+    return redirect("/security", 303)
+
+
+@views.post("/switch")
+@gate(Permission.CHANGE_SELF)
+def switch(actor: Actor) -> ResponseReturnValue:
+    """Look at another account of one's own."""
+    with acting() as session:
+        name = switch_account(session, actor, ref=request.form.get("ref", ""), sign_in_id=found(person()).session_id)
+    tell("ok" if name else "info", f"You are looking at {name} now." if name else "You do not belong to that account any more.")
+    return redirect("/", 303)
+
+
+def _a(role: str) -> str:
+    return f"an {role}" if role.startswith("o") else f"a {role}"
+
+
+def _page(actor: Actor, *, refused: Refused | None = None, link: str = "", email: str = "") -> ResponseReturnValue:
+    session, account_id = reading(), require(actor, Permission.READ)
+    manages = Permission.MANAGE_TEAM in POLICY.get(actor.role, ())
+    typed = {name: request.form.get(name, usual) for name, usual in (("email", ""), ("role", "viewer"), ("days", str(_USUAL_DAYS)))}
+    return page(
+        "team/show.html",
+        status=200 if refused is None else 422,
+        members=team(session, account_id),
+        invited=invited(session, account_id, now()) if manages else (),
+        former=left_since(session, account_id, now() - IN_BIN_FOR) if manages else (),
+        mine=own_accounts(session, require_person(actor)),
+        me=actor,
+        roles=ROLES,
+        matrix=matrix(POLICY),
+        days=DAYS,
+        link=link,
+        link_for=email,
+        typed=typed if refused is not None and "days" in request.form else {"email": "", "role": "viewer", "days": str(_USUAL_DAYS)},
+        errors={"email": "", "role": "", "days": "", "": ""} | ({refused.field: str(refused)} if refused is not None else {}),
+    )
