@@ -15,6 +15,7 @@ import core.store.leaves
 import core.store.observations
 import core.store.spot_checks
 import core.store.teams
+import core.store.tokens
 import core.store.watches
 from config import Settings
 from core.store.base import Base
@@ -32,6 +33,7 @@ MODULES = (
     core.store.observations,
     core.store.spot_checks,
     core.store.teams,
+    core.store.tokens,
     core.store.watches,
 )
 """Every module that declares tables: importing it puts them into the metadata."""

@@ -8,6 +8,7 @@ from core.render import STATIC
 from portal import frame, htmx, identity, limits, security
 from portal.parts import Parts, connect
 from portal.views import (
+    api,
     backups,
     certificates,
     domains,
@@ -22,6 +23,7 @@ from portal.views import (
     sign_ins,
     spot_checks,
     team,
+    tokens,
 )
 from portal.views import bin as bin_views
 
@@ -38,6 +40,8 @@ _VIEWS = (
     bin_views.views,
     backups.views,
     sign_ins.views,
+    tokens.views,
+    api.views,
     team.views,
     invitations.views,
     spot_checks.views,

@@ -100,6 +100,13 @@ def looking() -> Iterator[Session]:
 
 
 @contextmanager
+def beside() -> Iterator[Session]:
+    """A short writing session of its own, for book-keeping that is no act of a person; the request's own session knows nothing of it."""
+    with cast("Wiring", current_app.extensions["keychest"]).sessions.writing() as session:
+        yield session
+
+
+@contextmanager
 def acting() -> Iterator[Session]:
     """The one transaction of a request that changes something: committed when the block ends, rolled back when it raises."""
     if request.method in SAFE_METHODS or "acted" in g:

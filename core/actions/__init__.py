@@ -21,6 +21,7 @@ QUIET = {
     "keep_late": "part of recording a scan",
     "note_drill_step": "how far a drill is; its end is the event",
     "note_step": "how far a backup is; its end is the event",
+    "note_token_use": "when a token was used last is book-keeping; what it is used for changes nothing",
     "note_taken": "part of making a backup, whose end is the event",
     "pull_chores_in": "corrects a plan that a wrong clock made",
     "pull_in": "corrects a plan that a wrong clock made",

@@ -13,6 +13,7 @@ class Permission(enum.StrEnum):
     READ = "read"
     ADD_DOMAINS = "add_domains"
     SCAN_NOW = "scan_now"
+    MAKE_TOKENS = "make_tokens"
     REMOVE_DOMAINS = "remove_domains"
     RESTORE_DOMAINS = "restore_domains"
     MANAGE_TEAM = "manage_team"
@@ -23,7 +24,7 @@ class Permission(enum.StrEnum):
     CHANGE_SELF = "change_self"
 
 
-_READS = frozenset({Permission.READ, Permission.LEAVE})
+_READS = frozenset({Permission.READ, Permission.LEAVE, Permission.MAKE_TOKENS})
 _WORKS = _READS | {Permission.ADD_DOMAINS, Permission.SCAN_NOW, Permission.REMOVE_DOMAINS, Permission.RESTORE_DOMAINS}
 
 POLICY: Mapping[str, frozenset[Permission]] = {"owner": _WORKS | {Permission.MANAGE_TEAM}, "manager": _WORKS, "viewer": _READS}

@@ -13,6 +13,7 @@ from core.actions.policy import INSTALLATION_POLICY, PERSONAL, POLICY, ROLES, Pe
 
 WORDS: Final[Mapping[Permission, str]] = {
     Permission.READ: "See names, certificates, findings, mails, the bin and the team",
+    Permission.MAKE_TOKENS: "Make API tokens and revoke their own; owners revoke anybody's",
     Permission.LEAVE: "Leave the account",
     Permission.ADD_DOMAINS: "Add names",
     Permission.SCAN_NOW: "Scan now",

@@ -122,6 +122,11 @@ def listing(session: Session, account_id: int, wanted: Wanted, size: int = PAGE)
     )
 
 
+def is_cursor(session: Session, account_id: int, sort: str, text: str) -> bool:
+    """Whether a text is a cursor of this sort and account."""
+    return _edge(session, account_id, sort, text) is not None
+
+
 def rows_by_ref(session: Session, account_id: int, refs: Sequence[str]) -> tuple[Row, ...]:
     """These live watches of an account, in no promised order. At most one page of them; strangers' are left out."""
     where = (Watch.account_id == account_id, Watch.deleted_at.is_(None), Watch.ref.in_(list(refs)[:PAGE]))

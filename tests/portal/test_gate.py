@@ -37,6 +37,12 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/certificates/<string(length=64):digest>"): OWN,
     ("GET", "/certificates/<string(length=64):digest>.<any(pem, der, txt):kind>"): OWN,
     ("GET", "/certificates/<string(length=64):digest>-chain.pem"): OWN,
+    ("GET", "/tokens"): READ,
+    ("POST", "/tokens"): (422, 422, 422, 422, 303),
+    ("POST", "/tokens/revoke"): (404, 404, 404, 404, 303),
+    ("GET", "/api/v1/me"): (401,) * 5,  # a cookie gives nothing there: tests/portal/test_api.py
+    ("GET", "/api/v1/domains"): (401,) * 5,
+    ("GET", "/api/v1/certificates"): (401,) * 5,
     ("GET", "/mails/"): READ,
     ("GET", "/backups"): OPERATIONS,
     ("GET", "/backups/<ref>"): OPERATIONS,
