@@ -87,10 +87,10 @@ def test_the_matrix_names_every_route(site: Site) -> None:
 
 @pytest.mark.parametrize("who", WHO)
 def test_everybody_gets_what_is_theirs(site: Site, who: str) -> None:
-    ref, digest = _served(site)
+    ref, digest = served(site)
     data: dict[str, str | list[str]] = {"ref": [ref], "names": "new.example", "email": "x@example.org", "password": "wrong"}
     for (method, rule), statuses in MATRIX.items():
-        path = _filled(rule, ref, digest)
+        path = filled(rule, ref, digest)
         client = site.client(who)
         answer = client.get(path, buffered=True) if method == "GET" else post(client, path, data)
         assert answer.status_code == statuses[WHO.index(who)], f"{who}: {method} {path}"
@@ -99,7 +99,7 @@ def test_everybody_gets_what_is_theirs(site: Site, who: str) -> None:
 
 
 def test_a_stranger_s_act_touches_nothing_and_their_pages_name_nothing(site: Site) -> None:
-    ref, digest = _served(site)
+    ref, digest = served(site)
     stranger = site.client("stranger")
     for path in ("/domains/remove", "/domains/check", "/domains/restore", "/bin/restore"):
         post(stranger, path, {"ref": [ref]})
@@ -113,14 +113,14 @@ def test_a_stranger_s_act_touches_nothing_and_their_pages_name_nothing(site: Sit
 
 @pytest.mark.parametrize("method", ["remove", "restore", "check"])
 def test_a_viewer_is_drawn_no_button_and_refused_without_one(site: Site, method: str) -> None:
-    _served(site)
+    served(site)
     client = site.client("viewer")
     assert f"/domains/{method}" not in client.get("/domains").text
     assert 'name="names"' not in client.get("/domains").text
     assert post(client, f"/domains/{method}", {"ref": ["x"]}).status_code == 403
 
 
-def _served(site: Site) -> tuple[str, str]:
+def served(site: Site) -> tuple[str, str]:
     [ref] = site.add("canary.example")
     chain = make_chain(["canary.example"], now=NOW)
     with site.sessions.writing() as session:
@@ -132,7 +132,7 @@ def _served(site: Site) -> tuple[str, str]:
     return ref, digest
 
 
-def _filled(rule: str, ref: str, digest: str) -> str:
+def filled(rule: str, ref: str, digest: str) -> str:
     kind = "<any(pem, der, txt):kind>"
     filled = rule.replace("<ref>", ref).replace("<string(length=64):digest>", digest).replace(kind, "pem").replace("<token>", "x" * 43)
     return filled.replace("<path:filename>", "css/ui.css")
