@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from html import unescape
 
 import sqlalchemy as sa
 from flask.testing import FlaskClient
@@ -126,7 +127,7 @@ def test_typed_words_stay_in_the_form(site: Site) -> None:
 
 
 def test_the_page_shows_the_policy_table(site: Site) -> None:
-    page = site.client("viewer").get("/team").text
+    page = unescape(site.client("viewer").get("/team").text)
     for line in (ROOT / "docs" / "roles.md").read_text().split("## On the installation")[0].splitlines():
         if line.startswith("| ") and "---" not in line and not line.startswith("| may"):
             assert line.split("|")[1].strip() in page
