@@ -98,7 +98,7 @@ class Settings:
     )
     scan_allow_accounts: tuple[str, ...] = _setting(
         "KEYCHEST_SCAN_ALLOW_ACCOUNTS",
-        "Accounts that may use these ranges in the portal: their references, or their owners' e-mail addresses. Unset: none. "
+        "Accounts that may use these ranges in the portal: their references, or their founders' e-mail addresses. Unset: none. "
         "`./keychest scan` needs no entry here.",
         default=(),
         read=readers.words,

@@ -12,10 +12,10 @@ from rich.table import Table
 from rich.text import Text
 
 from cli import place
-from cli.db import engine_for, make_ready
+from cli.db import engine_for, require_ready
 from core.net.text import visible
+from core.store.accounts import accounts_counted
 from core.store.db import Sessions
-from core.store.teams import accounts_counted
 
 
 @click.group("account")
@@ -27,10 +27,9 @@ def account() -> None:
 @click.option("--json", "as_json", is_flag=True, help="A list of ref, name, members, domains.")
 @place.data_option
 def list_command(as_json: bool, data: Path | None) -> None:
-    """List the accounts, in the order in which they were made."""
+    """List the accounts, in the order in which they were made. Nothing is made or changed."""
     settings = place.settings(data=data)
-    place.make_private(settings.data)
-    make_ready(settings, data)
+    require_ready(settings, data)
     with engine_for(settings, "portal") as engine, Sessions(engine).reading() as session:
         found = accounts_counted(session)
     if as_json:

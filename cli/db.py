@@ -53,6 +53,19 @@ def make_ready(settings: Settings, data: Path | None = None) -> None:
     if not settings.production:
         upgrade(settings)
         return
+    _require_newest(settings, data)
+
+
+def require_ready(settings: Settings, data: Path | None = None) -> None:
+    """For verbs that only look: nothing is made or migrated. Raises Sorry where there is no database, or one of another version."""
+    url = make_url(settings.database("portal"))
+    if url.get_backend_name() == "sqlite" and not Path(url.database or "").is_file():
+        look = "Look whether --data or DATABASE_URL names the right place."
+        raise Sorry(f"There is no database at {url.database}. {look} Nothing was made.", UNAVAILABLE)
+    _require_newest(settings, data)
+
+
+def _require_newest(settings: Settings, data: Path | None) -> None:
     with engine_for(settings, "portal") as engine:
         found, newest = schema.revision(engine), schema.newest_revision()
     if found != newest:

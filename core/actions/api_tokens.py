@@ -61,7 +61,8 @@ def make_token(session: Session, actor: Actor, *, name: str, days: int, scopes: 
     )
     session.add(row)
     session.flush()
-    append(session, Event("api_token.made.v1", now, actor.name, public={"token": row.ref, "days": days, "scopes": ", ".join(row.scopes)}))
+    public: dict[str, str | int | bool] = {"token": row.ref, "days": days, "scopes": ", ".join(row.scopes)}
+    append(session, Event("api_token.made.v1", now, actor.name, actor.account_ref, public))
     return NewToken(token, row.ref, name)
 
 
@@ -75,7 +76,7 @@ def revoke_token(session: Session, actor: Actor, *, ref: str, now: datetime) -> 
     if token is None:
         return None
     token.revoked_at = now
-    append(session, Event("api_token.revoked.v1", now, actor.name, public={"token": token.ref}))
+    append(session, Event("api_token.revoked.v1", now, actor.name, actor.account_ref, {"token": token.ref}))
     return token.name
 
 

@@ -27,6 +27,7 @@ from core.actions.accounts import (
 from core.actions.policy import ROLES, Actor, Permission, require, require_person
 from core.store.accounts import Account, LoginSession, Membership, User, first_account, user_by_email
 from core.store.base import new_ref
+from core.store.db import rowcount
 from core.store.teams import Invitation, invited, own_accounts, usable_invitation
 
 IN_BIN_FOR: Final = timedelta(days=30)
@@ -55,7 +56,7 @@ def invite(session: Session, actor: Actor, *, email: str, role: str, days: int, 
     open_now = invited(session, account_id, now)
     if len(open_now) >= MOST_OPEN:
         raise Refused(f"There are {MOST_OPEN} open invitations already. Withdraw some first. Nothing was changed.", "email")
-    _withdraw(session, account_id, [each.ref for each in open_now if each.email == email], now)
+    _withdraw(session, account_id, Invitation.email == email, now)
     token = secrets.token_urlsafe(32)
     session.add(
         Invitation(
@@ -78,7 +79,7 @@ def invite(session: Session, actor: Actor, *, email: str, role: str, days: int, 
 def withdraw_invitation(session: Session, actor: Actor, *, ref: str, now: datetime) -> bool:
     """Whether there was such an open invitation; its link is worth nothing from now on."""
     account_id = require(actor, Permission.MANAGE_TEAM)
-    if not _withdraw(session, account_id, [ref], now):
+    if not _withdraw(session, account_id, Invitation.ref == ref, now):
         return False
     append(session, Event("invitation.withdrawn.v1", now, actor.name, actor.account_ref))
     return True
@@ -113,7 +114,10 @@ def join_as_new(session: Session, *, token: str, password_hash: PasswordHash, no
 
 
 def change_role(session: Session, actor: Actor, *, user_ref: str, role: str, now: datetime) -> str | None:
-    """The address of the member whose role changed; None where there is no such member. Raises Refused for the last owner."""
+    """The address of the member whose role changed; None where there is no such member. Raises Refused for the last owner.
+
+    Who ceases to be an owner, by this or by going, takes their open invitations with them.
+    """
     account_id = require(actor, Permission.MANAGE_TEAM)
     _lock(session, account_id)
     _require_role(role)
@@ -126,6 +130,7 @@ def change_role(session: Session, actor: Actor, *, user_ref: str, role: str, now
         return user.email
     if before == "owner":
         _keep_an_owner(session, account_id, user.id)
+        _withdraw_theirs(session, account_id, user.id, now)
     membership.role = role
     append(session, Event("role.changed.v1", now, actor.name, actor.account_ref, {"from": before, "to": role}, {"user": user.ref}))
     return user.email
@@ -186,7 +191,13 @@ def switch_account(session: Session, actor: Actor, *, ref: str, sign_in_id: int)
 
 
 def _open(session: Session, token: str, now: datetime) -> Invitation:
-    invitation = usable_invitation(session, token_sha256(token), now)
+    """Its account is held before it, as by those who invite: else each would wait for the other."""
+    sha256 = token_sha256(token)
+    account_id = session.scalar(sa.select(Invitation.account_id).where(Invitation.token_sha256 == sha256))
+    if account_id is None:
+        raise Refused(_GONE)
+    _lock(session, account_id)
+    invitation = usable_invitation(session, sha256, now)
     if invitation is None:
         raise Refused(_GONE)
     return invitation
@@ -194,7 +205,6 @@ def _open(session: Session, token: str, now: datetime) -> Invitation:
 
 def _enter(session: Session, invitation: Invitation, user: User, now: datetime) -> str:
     """The account's name. Who is in it by another way meanwhile keeps the role they have."""
-    _lock(session, invitation.account_id)
     if _membership(session, invitation.account_id, user.id) is None:
         session.add(Membership(account_id=invitation.account_id, user_id=user.id, role=invitation.role, created_at=now, deleted_at=None))
     invitation.accepted_at = now
@@ -210,6 +220,7 @@ def _joined(session: Session, invitation: Invitation, user: User, now: datetime)
 def _go(session: Session, account_id: int, membership: Membership, now: datetime) -> None:
     if membership.role == "owner":
         _keep_an_owner(session, account_id, membership.user_id)
+        _withdraw_theirs(session, account_id, membership.user_id, now)
     membership.deleted_at = now
     session.flush()
     elsewhere = first_account(session, membership.user_id)
@@ -234,15 +245,16 @@ def _look_at(session: Session, sign_in_id: int, account_id: int) -> None:
     session.execute(sa.update(LoginSession).where(LoginSession.id == sign_in_id).values(account_id=account_id))
 
 
-def _withdraw(session: Session, account_id: int, refs: list[str], now: datetime) -> int:
-    mine = (
-        Invitation.account_id == account_id,
-        Invitation.ref.in_(refs),
-        Invitation.withdrawn_at.is_(None),
-        Invitation.accepted_at.is_(None),
-    )
-    done = session.scalars(sa.update(Invitation).where(*mine).values(withdrawn_at=now).returning(Invitation.id)).all()
-    return len(done)
+def _withdraw_theirs(session: Session, account_id: int, user_id: int, now: datetime) -> None:
+    """Who is no owner any more may still hold links that they made: by none of them does anybody come in."""
+    _withdraw(session, account_id, Invitation.invited_by == user_id, now)
+
+
+def _withdraw(session: Session, account_id: int, which: sa.ColumnElement[bool], now: datetime) -> int:
+    """How many open invitations of the account were withdrawn."""
+    unused = (Invitation.withdrawn_at.is_(None), Invitation.accepted_at.is_(None))
+    mine = sa.update(Invitation).where(Invitation.account_id == account_id, which, *unused)
+    return rowcount(session.execute(mine.values(withdrawn_at=now)))
 
 
 def _member(session: Session, account_id: int, user_ref: str) -> tuple[User, Membership] | None:

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, Session, mapped_column
+from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from core.store.base import Base, Id, live_index
+from core.store.endpoints import Domain
 
 
 class Account(Base):
@@ -120,6 +121,16 @@ class Member:
     role: str
 
 
+@dataclass(frozen=True, slots=True)
+class Counted:
+    """An account with how many members and domains it has, those in the bin and users who are gone left out."""
+
+    ref: str
+    name: str
+    members: int
+    domains: int
+
+
 def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | None:
     """Who a cookie's token belongs to; None when the sign-in ended, ran out, or its user or membership is gone."""
     row = session.execute(
@@ -206,7 +217,10 @@ def members_of(session: Session, account_ids: Sequence[int]) -> list[Member]:
 
 
 def accounts_allowed(session: Session, listed: Sequence[str]) -> set[int]:
-    """Accounts named by reference or by an owner's address, as KEYCHEST_SCAN_ALLOW_ACCOUNTS lists them."""
+    """Accounts named by reference or by their founder's address, as KEYCHEST_SCAN_ALLOW_ACCOUNTS lists them.
+
+    The founder is its first member, and has to be an owner still: who asks a listed person in gets nothing by it.
+    """
     if not listed:
         return set()
     lower = [entry.lower() for entry in listed]
@@ -219,10 +233,15 @@ def accounts_allowed(session: Session, listed: Sequence[str]) -> set[int]:
             Membership.deleted_at.is_(None),
             Membership.role == "owner",
             User.deleted_at.is_(None),
-            sa.or_(Account.ref.in_(lower), User.email.in_(lower)),
+            sa.or_(Account.ref.in_(lower), sa.and_(User.email.in_(lower), Membership.id == _first_membership())),
         )
     )
     return set(rows)
+
+
+def _first_membership() -> sa.ScalarSelect[int]:
+    first = aliased(Membership)
+    return sa.select(sa.func.min(first.id)).where(first.account_id == Account.id).correlate(Account).scalar_subquery()
 
 
 def account_refs(session: Session, account_ids: Sequence[int]) -> dict[int, str]:
@@ -233,3 +252,16 @@ def account_refs(session: Session, account_ids: Sequence[int]) -> dict[int, str]
 def account_names(session: Session, account_ids: Sequence[int]) -> dict[int, str]:
     """What these accounts are called."""
     return dict(session.execute(sa.select(Account.id, Account.name).where(Account.id.in_(account_ids))).all())
+
+
+def accounts_counted(session: Session) -> tuple[Counted, ...]:
+    """Every account, in the order in which they were made."""
+    there = (Membership.account_id == Account.id, Membership.deleted_at.is_(None), User.deleted_at.is_(None))
+    members = _counted(sa.select(sa.func.count(Membership.id)).join(User, User.id == Membership.user_id).where(*there))
+    domains = _counted(sa.select(sa.func.count(Domain.id)).where(Domain.account_id == Account.id, Domain.deleted_at.is_(None)))
+    rows = session.execute(sa.select(Account.ref, Account.name, members, domains).where(Account.deleted_at.is_(None)).order_by(Account.id))
+    return tuple(Counted(*row) for row in rows)
+
+
+def _counted(count: sa.Select[int]) -> sa.ScalarSelect[int]:
+    return count.correlate(Account).scalar_subquery()

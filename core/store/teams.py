@@ -11,7 +11,6 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.store.accounts import Account, Membership, User
 from core.store.base import Base, Id
-from core.store.endpoints import Domain
 
 
 class Invitation(Base):
@@ -70,28 +69,6 @@ class OwnAccount:
     ref: str
     name: str
     role: str
-
-
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """An account with how many members and domains it has, those in the bin left out."""
-
-    ref: str
-    name: str
-    members: int
-    domains: int
-
-
-def accounts_counted(session: Session) -> tuple[Counted, ...]:
-    """Every account, in the order in which they were made."""
-    members = _count(Membership, sa.and_(Membership.account_id == Account.id, Membership.deleted_at.is_(None)))
-    domains = _count(Domain, sa.and_(Domain.account_id == Account.id, Domain.deleted_at.is_(None)))
-    rows = session.execute(sa.select(Account.ref, Account.name, members, domains).where(Account.deleted_at.is_(None)).order_by(Account.id))
-    return tuple(Counted(*row) for row in rows)
-
-
-def _count(table: type[Base], where: sa.ColumnElement[bool]) -> sa.ScalarSelect[int]:
-    return sa.select(sa.func.count()).select_from(table).where(where).correlate(Account).scalar_subquery()
 
 
 def team(session: Session, account_id: int) -> tuple[TeamMember, ...]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -127,7 +128,10 @@ def _database_error(error: Exception) -> Response:
 
 
 def _answer(problem: Problem, status: int = 0) -> Response:
-    """The page must come even when the database is away: it is rendered without the frame's questions."""
+    """The page must come even when the database is away: it is rendered without the frame's questions. Programs get a sentence."""
+    if request.path.startswith("/api/"):
+        sentences = [sentence if sentence.endswith(".") else f"{sentence}." for sentence in (problem.what, problem.kept) if sentence]
+        return _response(json.dumps({"error": " ".join(sentences)}), status or problem.status, "application/json")
     if fragment_wanted():
         body = render("errors/_notice.html", problem=problem)
         return into_notices(_response(body, status or problem.status))
@@ -135,5 +139,5 @@ def _answer(problem: Problem, status: int = 0) -> Response:
     return _response(body, status or problem.status)
 
 
-def _response(body: str, status: int) -> Response:
-    return cast("Any", current_app).response_class(body, status=status)  # type: ignore[no-any-return]
+def _response(body: str, status: int, mimetype: str = "text/html") -> Response:
+    return cast("Any", current_app).response_class(body, status=status, mimetype=mimetype)  # type: ignore[no-any-return]

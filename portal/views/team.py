@@ -28,7 +28,8 @@ from portal.identity import person
 from portal.parts import acting, now, parts, reading
 
 views = Blueprint("team", __name__, url_prefix="/team")
-_USUAL_DAYS: Final = 7
+_USUAL: Final = {"email": "", "role": "viewer", "days": "7"}
+"""What the form to invite begins with."""
 _NOBODY: Final = "There is no such member any more. Nothing was changed."
 
 
@@ -49,7 +50,7 @@ def ask_in(actor: Actor) -> ResponseReturnValue:
             token = invite(session, actor, email=email, role=role, days=int(days) if days in map(str, DAYS) else 0, now=now())
     except Refused as refused:
         return _page(actor, refused=refused)
-    return _page(actor, link=f"{parts().public_url}/invitation/{token}", email=email.strip().lower())
+    return _page(actor, link=f"{parts().public_url}/invitation/{token}", link_for=email.strip().lower())
 
 
 @views.post("/withdraw")
@@ -130,10 +131,10 @@ def _a(role: str) -> str:
     return f"an {role}" if role.startswith("o") else f"a {role}"
 
 
-def _page(actor: Actor, *, refused: Refused | None = None, link: str = "", email: str = "") -> ResponseReturnValue:
+def _page(actor: Actor, *, refused: Refused | None = None, link: str = "", link_for: str = "") -> ResponseReturnValue:
     session, account_id = reading(), require(actor, Permission.READ)
     manages = Permission.MANAGE_TEAM in POLICY.get(actor.role, ())
-    typed = {name: request.form.get(name, usual) for name, usual in (("email", ""), ("role", "viewer"), ("days", str(_USUAL_DAYS)))}
+    kept = request.form if refused is not None and "days" in request.form else {}
     return page(
         "team/show.html",
         status=200 if refused is None else 422,
@@ -146,7 +147,7 @@ def _page(actor: Actor, *, refused: Refused | None = None, link: str = "", email
         matrix=matrix(POLICY),
         days=DAYS,
         link=link,
-        link_for=email,
-        typed=typed if refused is not None and "days" in request.form else {"email": "", "role": "viewer", "days": str(_USUAL_DAYS)},
+        link_for=link_for,
+        typed={name: kept.get(name, usual) for name, usual in _USUAL.items()},
         errors={"email": "", "role": "", "days": "", "": ""} | ({refused.field: str(refused)} if refused is not None else {}),
     )

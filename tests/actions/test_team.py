@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 
 import pytest
 import sqlalchemy as sa
@@ -13,7 +15,7 @@ from audit.tables import OutboxEvent
 from core.actions import team
 from core.actions.accounts import Refused, accept_welcome, create_user, hash_password, token_sha256
 from core.actions.policy import Actor, NotAllowed
-from core.store.accounts import Account, LoginSession, Membership, User, first_account, signed_in, user_by_email
+from core.store.accounts import Account, LoginSession, Membership, User, accounts_allowed, first_account, signed_in, user_by_email
 from core.store.db import Sessions
 from core.store.teams import Invitation, invited, left_since, own_accounts
 from core.store.teams import team as members
@@ -234,3 +236,64 @@ def test_what_cannot_be_is_refused_by_its_field(sessions: Sessions, field: str, 
         with pytest.raises(Refused) as refused:
             team.invite(session, owner, now=NOW, **asked)  # type: ignore[arg-type]  # fields by name
         assert refused.value.field == field
+
+
+@pytest.mark.parametrize("how", ["remove", "change", "leave"])
+def test_who_is_no_owner_any_more_lets_nobody_in_by_a_link_they_kept(sessions: Sessions, how: str) -> None:
+    with sessions.writing() as session:
+        mira, _ = person(session, "mira@example.org")
+        vera, _ = joined(session, mira, "vera@example.org", "owner")
+        kept = team.invite(session, vera, email="friend@example.org", role="owner", days=30, now=NOW)
+        others = team.invite(session, mira, email="max@example.org", role="viewer", days=30, now=NOW)
+        if how == "leave":
+            team.leave(session, vera, now=NOW)
+        elif how == "remove":
+            team.remove_member(session, mira, user_ref=vera.user_ref, now=NOW)
+        else:
+            team.change_role(session, mira, user_ref=vera.user_ref, role="viewer", now=NOW)
+        with pytest.raises(Refused, match="withdrawn"):
+            team.join_as_new(session, token=kept, password_hash=HASH, now=NOW)
+        team.join_as_new(session, token=others, password_hash=HASH, now=NOW)
+
+
+def test_who_is_asked_in_as_an_owner_brings_no_right_to_private_ranges(sessions: Sessions) -> None:
+    with sessions.writing() as session:
+        eve, _ = person(session, "eve@elsewhere.example")
+        mira, _ = person(session, "mira@example.org")
+        token = team.invite(session, eve, email="mira@example.org", role="owner", days=7, now=NOW)
+        team.join(session, mira, token=token, sign_in_id=0, now=NOW)
+        joined(session, eve, "listed@example.org", "owner")
+        assert accounts_allowed(session, ["mira@example.org", "listed@example.org"]) == {mira.account_id}
+        assert accounts_allowed(session, [eve.account_ref]) == {eve.account_id}
+        team.change_role(session, mira, user_ref=joined(session, mira, "next@example.org", "owner")[0].user_ref, role="owner", now=NOW)
+        team.leave(session, mira, now=NOW)
+        assert accounts_allowed(session, ["mira@example.org"]) == set()
+
+
+def test_an_invitation_and_a_joining_in_one_moment_do_not_wait_for_each_other(sessions: Sessions) -> None:
+    """Both take the account first: on PostgreSQL, one that began with the invitation's row was ended as a deadlock."""
+    with sessions.writing() as session:
+        owner, _ = person(session, "mira@example.org")
+    for number in range(10):
+        with sessions.writing() as session:
+            token = team.invite(session, owner, email=f"new{number}@example.org", role="viewer", days=7, now=NOW)
+        both, failed = threading.Barrier(2), list[Exception]()
+
+        def run(act: Callable[[Session], object], both: threading.Barrier = both, failed: list[Exception] = failed) -> None:
+            both.wait()
+            try:
+                with sessions.writing() as session:
+                    act(session)
+            except Refused:
+                pass
+            except sa.exc.DBAPIError as error:
+                failed.append(error)
+
+        again = partial(team.invite, actor=owner, email=f"new{number}@example.org", role="viewer", days=7, now=NOW)
+        acts: tuple[Callable[[Session], object], ...] = (again, partial(team.join_as_new, token=token, password_hash=HASH, now=NOW))
+        threads = [threading.Thread(target=run, args=(act,)) for act in acts]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join(30)
+        assert failed == []

@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+import sqlite3
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 import sqlalchemy as sa
+from sqlalchemy import event
 from werkzeug.test import TestResponse
 
 from core.actions.api_tokens import SCOPES, make_token, revoke_token
+from core.scanner.path import Roots
 from core.store.accounts import Membership, User
 from core.store.tokens import ApiToken
-from demo.pki import make_chain
+from demo.pki import make_chain, make_root
 from tests.make import NOW
 from tests.portal.conftest import MakeSite, Site
-from tests.scenes import roots_of, scan_all
+from tests.scenes import scan_all
 
 ROUTES = {"/api/v1/me": "", "/api/v1/domains": "read:domains", "/api/v1/certificates": "read:certificates"}
 
@@ -31,12 +34,11 @@ def ask(site: Site, path: str, token: str) -> TestResponse:
 
 
 def serve(site: Site, *names: str, role: str = "owner") -> None:
+    """These names are listed, and each was seen to serve a certificate of its own."""
     site.add(*names, role=role)
-    chains = {name: make_chain([name], now=NOW) for name in names}
-    for name, chain in chains.items():
-        scan_all(site.sessions, {each: {"192.0.2.1": chains[each].ders} for each in names}, roots_of(chain), NOW + timedelta(seconds=10))
-        assert name
-        break
+    root = make_root(now=NOW)
+    seen = {name: {"192.0.2.1": make_chain([name], root=root, now=NOW).ders} for name in names}
+    scan_all(site.sessions, seen, Roots.of([root.certificate]), NOW + timedelta(seconds=10))
 
 
 def walk(site: Site, path: str, token: str) -> list[dict[str, Any]]:
@@ -54,15 +56,16 @@ def walk(site: Site, path: str, token: str) -> list[dict[str, Any]]:
 def test_pages_show_every_row_of_ones_own_once_and_no_stranger_s(site: Site) -> None:
     names = [f"n{number}.example" for number in range(5)]
     serve(site, *names)
-    site.add("canary.example", role="stranger")
-    token = make(site)
+    serve(site, "canary.example", role="stranger")
+    token, theirs = make(site), make(site, "stranger")
     assert [item["name"] for item in walk(site, "/api/v1/domains", token)] == names
     found = walk(site, "/api/v1/certificates", token)
     assert sorted(name for item in found for name in item["names"]) == names
     assert len({item["sha256"] for item in found}) == 5
     for path in ROUTES:
         assert "canary" not in ask(site, path, token).text
-        assert "n1.example" not in ask(site, path, make(site, "stranger")).text
+        assert "n1.example" not in ask(site, path, theirs).text
+    assert [item["names"] for item in walk(site, "/api/v1/certificates", theirs)] == [["canary.example"]]
 
 
 @pytest.mark.parametrize("scopes", [SCOPES[:1], SCOPES[1:], SCOPES])
@@ -120,3 +123,25 @@ def test_the_token_is_nowhere_in_the_database_and_its_use_is_kept(make_site: Mak
     assert row.token_sha256.encode() in kept
     assert token.rpartition("_")[2].encode() not in kept
     assert token[12:].encode() not in kept
+
+
+def test_every_refusal_is_json(site: Site) -> None:
+    token = make(site)
+    for answer in (ask(site, "/api/v1/nothing", token), site.client().post("/api/v1/me"), ask(site, "/api/v1/me?x=%00", token)):
+        assert answer.status_code in {400, 403, 404, 405}
+        assert answer.mimetype == "application/json"
+        assert (answer.json or {})["error"].endswith(".")
+
+
+def test_a_use_that_cannot_be_noted_is_answered_all_the_same(site: Site, caplog: pytest.LogCaptureFixture) -> None:
+    token = make(site)
+    locked = sqlite3.connect(site.sessions.engine.url.database or "", isolation_level=None)
+    try:
+        locked.execute("BEGIN IMMEDIATE")
+        event.listen(site.sessions.engine, "checkout", lambda connection, *_: connection.execute("PRAGMA busy_timeout=0"))
+        assert ask(site, "/api/v1/me", token).status_code == 200
+    finally:
+        locked.close()
+    assert "last use was not kept" in caplog.text
+    with site.sessions.reading() as session:
+        assert session.scalars(sa.select(ApiToken.last_used_at)).one() is None

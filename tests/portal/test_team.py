@@ -67,7 +67,7 @@ def test_who_is_a_user_already_signs_in_and_comes_back(site: Site) -> None:
     stranger: FlaskClient = site.client("stranger")
     assert post(stranger, path).status_code == 303
     assert role_of(site, "eve@elsewhere.example") == ["owner", "viewer"]
-    assert "Looking" not in stranger.get("/team").text
+    assert "mira@" in stranger.get("/team").text
     back = post(stranger, "/team/switch", {"ref": site.actors["stranger"].account_ref})
     assert back.status_code == 303
     assert "You are looking at elsewhere.example now." in stranger.get("/").text
@@ -109,7 +109,7 @@ def test_who_may_not_decide_is_drawn_no_button_and_sees_no_invitation(site: Site
     invite(site, "secret-guest@example.org")
     for who in ("manager", "viewer"):
         page = site.client(who).get("/team").text
-        assert page.count("<li") >= 4  # three members, an account
+        assert "mira@" in page
         assert "secret-guest" not in page
         assert not [path for path in ("/team/role", "/team/remove", "/team/invite", "/team/withdraw") if f'action="{path}"' in page]
     stranger = site.client("stranger").get("/team").text
