@@ -7,7 +7,8 @@ import shutil
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import click
@@ -30,6 +31,9 @@ _SYSTEM = (
     ("sslscan", "sslscan"),
     ("testssl", "testssl.sh"),
 )
+MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is named by this process
+_SCRATCH = "kc-"
+_ROOM = 8_000_000_000
 _NO_TESTS = 5  # pytest's exit code when none was chosen
 
 
@@ -48,8 +52,9 @@ def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
         print("\n".join(complaints))
         failed.append("templates")
     chosen = ("-n", "2", "--dist", "loadgroup", *(("-m", "not slow") if fast else ()), *pytest_words)
-    if _run(("-m", "pytest", *chosen)) not in {0, _NO_TESTS if pytest_words else 0}:
-        failed.append("tests")
+    with _scratch() as room:
+        if _run(("-m", "pytest", *chosen), room) not in {0, _NO_TESTS if pytest_words else 0}:
+            failed.append("tests")
     if missing:
         print(f"Not installed, so their tests were skipped: {', '.join(missing)}. As root: apt-get install {' '.join(missing)}")
         if os.environ.get("CI") == "true":
@@ -98,5 +103,26 @@ def _told(name: str, passed: bool, began: float) -> None:
     print(f"{name}: {'passed' if passed else 'FAILED'} ({time.monotonic() - began:.1f} s)", flush=True)
 
 
-def _run(words: tuple[str, ...]) -> int:
-    return subprocess.run((sys.executable, *words), check=False, cwd=place.PROJECT).returncode  # noqa: S603 - the words are ours
+def _run(words: tuple[str, ...], room: Path | None = None) -> int:
+    environ = {**os.environ, "TMPDIR": str(room)} if room else None
+    return subprocess.run((sys.executable, *words), check=False, cwd=place.PROJECT, env=environ).returncode  # noqa: S603 - the words are ours
+
+
+@contextmanager
+def _scratch() -> Iterator[Path | None]:
+    """A folder in memory for what the tests write, gone afterwards; None where there is none so large: then it is the system's.
+
+    Hundreds of databases are made and thrown away: on a disk that takes most of the time. What a run that was killed left is removed.
+    """
+    if "TMPDIR" in os.environ or not MEMORY.is_dir() or shutil.disk_usage(MEMORY).free < _ROOM:
+        yield None
+        return
+    for left in MEMORY.glob(f"{_SCRATCH}*"):
+        if not Path(f"/proc/{left.name.removeprefix(_SCRATCH)}").exists():
+            shutil.rmtree(left, ignore_errors=True)
+    room = MEMORY / f"{_SCRATCH}{os.getpid()}"
+    room.mkdir(mode=0o755)
+    try:
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)

@@ -129,7 +129,7 @@ def _configure(cluster: Cluster) -> None:
 
 @contextmanager
 def running_cluster() -> Iterator[Cluster]:
-    """A cluster in a new folder straight below /tmp: its path stays short, and open for the server's user when other tests begin."""
+    """A cluster in a new folder beside pytest's: its path stays short, and open for the server's user."""
     with folder_of_its_own() as folder:
         give(folder)
         yield from _running(folder)

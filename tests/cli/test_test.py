@@ -1,5 +1,7 @@
 """The test verb with stand-in steps: the real ones are what runs this."""
 
+import os
+import tempfile
 from pathlib import Path
 
 import pytest
@@ -55,3 +57,29 @@ def test_a_missing_package_fails_the_run_only_in_ci(capfd: pytest.CaptureFixture
     monkeypatch.setenv("CI", "true")
     assert main.main(["test", "--fast"]) == 1
     assert capfd.readouterr().out.endswith("Failed: system packages.\n")
+
+
+def test_what_tests_write_lies_in_memory_and_is_gone_afterwards(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    memory = project / "memory"
+    (memory / "kc-999999999").mkdir(parents=True)  # of a run that was killed: no process has so high a number
+    monkeypatch.setattr(test, "MEMORY", memory)
+    monkeypatch.setattr(test, "_ROOM", 0)
+    monkeypatch.delenv("TMPDIR", raising=False)
+    seen = "import tempfile\ndef test_where(tmp_path):\n    (tmp_path / 'x').touch()\n    print('\\nin', tempfile.gettempdir(), tmp_path)\n"
+    (project / "test_one.py").write_text(seen)
+    assert main.main(["test", "-s", "-n", "0"]) == 0
+    where = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("in ")).split()
+    assert where[1] == str(memory / f"kc-{os.getpid()}")
+    assert where[2].startswith(where[1])
+    assert list(memory.iterdir()) == []
+
+
+def test_without_room_in_memory_they_write_where_the_system_says(
+    capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path
+) -> None:
+    monkeypatch.setattr(test, "MEMORY", project / "none")
+    (project / "test_one.py").write_text("import tempfile\ndef test_where():\n    print('in', tempfile.gettempdir())\n")
+    assert main.main(["test", "-s", "-n", "0"]) == 0
+    assert f"in {tempfile.gettempdir()}\n" in capfd.readouterr().out
