@@ -123,6 +123,13 @@ class Settings:
         default=True,
         read=readers.switch,
     )
+    sign_up: str = _setting(
+        "KEYCHEST_SIGN_UP",
+        "Who may come in: `open` (everybody whose address can be mailed to), `invitation` (whom an account's owner invites) or `closed` "
+        "(whom an operator makes at the terminal; owners invite people who are here already).",
+        default="invitation",
+        read=readers.sign_up,
+    )
     demo: bool = _setting(
         "KEYCHEST_DEMO",
         "`on` or `off`: every page says that this is a demonstration. For the demonstration alone; refused in production.",

@@ -13,6 +13,7 @@ import waitress  # type: ignore[import-untyped]
 
 from config import SettingError, Settings
 from core.backups.plan import Plan
+from core.envelope import FILE, KeyFile
 from portal import Parts, create_app
 
 # Far above what the portal takes: its own page answers a list that is too long, and it does so by Content-Length, before it reads any.
@@ -34,7 +35,9 @@ def parts(settings: Settings) -> Parts:
         now=lambda: datetime.now(UTC),
         opted_out=settings.never_scan,
         spot_check=settings.spot_check,
+        sign_up=settings.sign_up,
         demo=_demo() if settings.demo else None,
+        keys=KeyFile(settings.data / FILE),
         plan=Plan(**settings.backups("portal")),
     )
 

@@ -17,7 +17,8 @@ import idna
 import psycopg
 import sqlalchemy as sa
 
-from core.actions.accounts import accept_welcome, create_user, hash_password
+from core.actions.accounts import accept_welcome, create_user
+from core.actions.passwords import hash_password
 from core.store import schema
 from core.store.base import new_ref
 from core.store.db import Sessions

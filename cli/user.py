@@ -12,8 +12,8 @@ import click
 from cli import place
 from cli.db import engine_for, make_ready
 from cli.words import USAGE, Sorry
-from core.actions.accounts import Refused, create_user, issue_welcome_link
-from core.actions.policy import Actor
+from core.actions.accounts import create_user, issue_welcome_link
+from core.actions.policy import Actor, Refused
 from core.store.db import Sessions
 
 

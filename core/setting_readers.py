@@ -104,6 +104,13 @@ def environment(value: str) -> str:
     return value
 
 
+def sign_up(value: str) -> str:
+    """Who may come in."""
+    if value not in {"open", "invitation", "closed"}:
+        raise ValueError("write open, invitation or closed")
+    return value
+
+
 def url(value: str) -> str:
     """An http address, without a slash at its end."""
     parts = urlsplit(value)

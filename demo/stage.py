@@ -15,8 +15,9 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from core.actions.accounts import hash_password, set_up_operator
+from core.actions.accounts import set_up_operator
 from core.actions.domains import add_domains
+from core.actions.passwords import hash_password
 from core.actions.policy import Actor
 from core.actions.record_scan import Result, record_scans
 from core.channels.mail import SUBJECTS

@@ -53,6 +53,7 @@ JOBS: tuple[Kind, ...] = (
     Kind(name="tell_unread", queues=("now", "scan"), runs="jobs.scan:tell_unread", timeout_s=60),
     Kind(name="spot_checks", queues=("now",), runs="jobs.spot_check:spot_checks", timeout_s=60),
     Kind(name="send_notices", queues=("ops",), runs="jobs.notify:send_notices", timeout_s=120),
+    Kind(name="send_letters", queues=("ops",), runs="jobs.letters:send_letters", timeout_s=120),
     Kind(name="back_up", queues=("backup",), runs="jobs.backup:back_up", timeout_s=21_600),
     Kind(name="drill", queues=("backup",), runs="jobs.drill:drill", timeout_s=21_600),
     Kind(name="look", queues=("ops",), runs="jobs.look:look", timeout_s=600),

@@ -31,6 +31,7 @@ from core.store.backups import chores_due
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import open_gaps
 from core.store.leaves import drop_unserved, unserved
+from core.store.letters import letters_due, purge_letters
 from core.store.spot_checks import purge_spot_checks, spot_checks_waiting
 from jobs.queues import connect, enqueue, queue
 
@@ -79,7 +80,7 @@ class Clock:
             self._beat_at = now
         handed_out = self._hand_out()
         self._call_spot_checks(now)
-        self._call_notices(now)
+        self._call_mail(now)
         self._call_chores(now)
         if now - self._round_at >= ROUND:
             self._round_at = now  # first: a round that fails is tried in the next minute, and holds nothing else up
@@ -94,6 +95,7 @@ class Clock:
             ahead += pull_chores_in(session, longest=self._longest_chores(), now=now)
             moved = rescope_watches(session, account_ids=sorted(accounts), now=now) if accounts else 0
             purge_spot_checks(session, now)
+            purge_letters(session, now)
         self._sweep_leaves()
         if missed or ahead or moved:
             log.warning("%d scans were missed, %d were planned too late, %d watches moved to private endpoints", missed, ahead, moved)
@@ -147,10 +149,14 @@ class Clock:
             enqueue(self.connection, "now", "spot_checks", fresh)
             self._asked |= dict.fromkeys(fresh, now)
 
-    def _call_notices(self, now: datetime) -> None:
+    def _call_mail(self, now: datetime) -> None:
         with self.sessions.reading() as session:
-            due = notices_due(session, now)
-        if due and not queue(self.connection, "ops").count:
+            notices, letters = notices_due(session, now), letters_due(session, now)
+        if not (notices or letters) or queue(self.connection, "ops").count:
+            return
+        if letters:  # somebody waits for it
+            enqueue(self.connection, "ops", "send_letters", [])
+        if notices:
             enqueue(self.connection, "ops", "send_notices", [])
 
     def _call_chores(self, now: datetime) -> None:

@@ -9,9 +9,11 @@ import audit.tables
 import core.store.accounts
 import core.store.backups
 import core.store.endpoints
+import core.store.factors
 import core.store.heartbeats
 import core.store.incidents
 import core.store.leaves
+import core.store.letters
 import core.store.observations
 import core.store.spot_checks
 import core.store.teams
@@ -27,8 +29,10 @@ MODULES = (
     core.store.accounts,
     core.store.backups,
     core.store.endpoints,
+    core.store.factors,
     core.store.heartbeats,
     core.store.incidents,
+    core.store.letters,
     core.store.leaves,
     core.store.observations,
     core.store.spot_checks,

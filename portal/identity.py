@@ -6,17 +6,18 @@ from datetime import timedelta
 from typing import cast
 from urllib.parse import quote
 
-from flask import Flask, session
+from flask import Flask, redirect, session
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
-from core.actions.accounts import SIGN_IN_LASTS, NewSignIn, token_sha256
+from core.actions.accounts import STAYS_FOR, NewSignIn, token_sha256
 from core.actions.policy import Actor
 from core.store.accounts import SignedIn, signed_in
 from portal.htmx import go_to, page_looked_at
 from portal.parts import Parts, now, reading
 
 SIGN_IN = "/sign-in"
+FACTOR = "/sign-in/code"
 _LONGEST_NEXT = 2_000
 
 
@@ -43,7 +44,7 @@ def install(app: Flask, parts: Parts) -> None:
         SESSION_COOKIE_SAMESITE="Lax",
         SESSION_COOKIE_PATH="/",
         SESSION_REFRESH_EACH_REQUEST=False,
-        PERMANENT_SESSION_LIFETIME=timedelta(days=SIGN_IN_LASTS.days),
+        PERMANENT_SESSION_LIFETIME=timedelta(days=STAYS_FOR.days),
     )
     manager = LoginManager(app)
     manager.session_protection = None  # people change networks; the token is what counts, and it ends on the server
@@ -75,11 +76,24 @@ def who() -> Actor | None:
     )
 
 
-def let_in(sign_in: NewSignIn) -> None:
-    """Begin a signed-in session. What the cookie held before is thrown away, so that nobody can plant a session."""
+def let_in(sign_in: NewSignIn, onward: str = "/") -> ResponseReturnValue:
+    """Begin a session, and go onward, or to the question for the second factor.
+
+    What the cookie held before is thrown away, so that nobody can plant a session. It is the browser's for as long as that runs, or for
+    two weeks for who stays.
+    """
     session.clear()
-    session.permanent = True
+    session.permanent = sign_in.stay
+    if sign_in.factor_due:
+        session["half"], session["stay"] = sign_in.token, sign_in.stay
+        return redirect(FACTOR if onward == "/" else f"{FACTOR}?next={quote(onward, safe='')}", 303)
     login_user(Visitor(sign_in.token, None))
+    return redirect(onward, 303)
+
+
+def half() -> tuple[str, bool]:
+    """The token of who is half signed in, "" for nobody, and whether they asked to stay."""
+    return str(session.get("half", "")), session.get("stay") is True
 
 
 def let_out() -> None:

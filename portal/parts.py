@@ -15,6 +15,7 @@ from flask_sqlalchemy import SQLAlchemy
 from sqlalchemy.orm import Session
 
 from core.backups.plan import Plan
+from core.envelope import FILE, KeyFile
 from core.net.optout import OptedOut
 from core.store.base import Base
 from core.store.db import WRITING, Sessions, make_engine
@@ -37,8 +38,11 @@ class Parts:
     now: Callable[[], datetime]
     opted_out: OptedOut = field(default_factory=OptedOut)
     spot_check: bool = True
+    sign_up: str = "invitation"
     demo: tuple[str, str] | None = None
     """Address and password of the demonstration's operator; None: this is none."""
+    keys: KeyFile = field(default_factory=lambda: KeyFile(Path("var") / FILE))
+    """What secrets that must come back are sealed with."""
     plan: Plan = field(default_factory=lambda: Plan(Path("var"), production=False, database_url="sqlite:///:memory:"))
     """What backups are made with, for the pages of those who run the installation."""
 

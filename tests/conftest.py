@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -64,6 +65,18 @@ def sessions(database_url: str) -> Iterator[Sessions]:
     engine = make_engine(database_url)
     yield Sessions(engine)
     engine.dispose()
+
+
+@pytest.fixture
+def elsewhere(tmp_path: Path) -> Iterator[Path]:
+    """A folder, not made yet, on another filesystem than `tmp_path`."""
+    others = [Path(each) for each in ("/dev/shm", "/tmp", "/var/tmp") if Path(each).is_dir()]
+    other = next((each for each in others if each.stat().st_dev != tmp_path.stat().st_dev), None)
+    if other is None:
+        pytest.skip("there is no second filesystem here to put a target on")
+    folder = other / f"keychest-test-{secrets.token_hex(8)}"
+    yield folder
+    shutil.rmtree(folder, ignore_errors=True)
 
 
 @pytest.fixture(scope="module")

@@ -1,11 +1,7 @@
-"""Setting up, users, and signing in and out.
-
-Hashing a password takes a tenth of a second on purpose, so it is done with no session open: nobody waits for the one writer meanwhile.
-"""
+"""Setting up, users, and signing in and out."""
 
 from __future__ import annotations
 
-import functools
 import hashlib
 import re
 import secrets
@@ -15,14 +11,14 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from email.errors import HeaderParseError
 from email.headerregistry import Address
-from typing import Final, Literal, NewType
+from typing import Final, Literal
 
-import argon2
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
-from core.actions.policy import Actor, NotAllowed, require_person, require_terminal
+from core.actions.passwords import Checked, PasswordHash
+from core.actions.policy import Actor, NotAllowed, Refused, require_person, require_terminal
 from core.store.accounts import (
     Account,
     LoginSession,
@@ -36,15 +32,16 @@ from core.store.accounts import (
 )
 from core.store.base import new_ref
 from core.store.db import rowcount
+from core.store.factors import factor_of
+from core.store.letters import Letter
 from core.store.watches import STATES, WatchTally
 
 LINK_LASTS = timedelta(hours=24)
-SIGN_IN_LASTS = timedelta(days=14)
-PASSWORD_LEAST = 12
-PASSWORD_MOST = 1024
+SIGN_IN_LASTS = timedelta(hours=12)
+STAYS_FOR = timedelta(days=14)
+"""Of who asked to stay signed in."""
+HALF_LASTS = timedelta(minutes=10)
 Kind = Literal["setup", "welcome"]
-PasswordHash = NewType("PasswordHash", str)
-_HASHER = argon2.PasswordHasher()
 _EMAIL = re.compile(r"[^@\s<>\"',;:\\()\[\]\x00-\x1f\x7f]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*")
 
 
@@ -54,26 +51,15 @@ _GONE: Final[dict[Kind, str]] = {
 }
 
 
-class Refused(ValueError):  # noqa: N818 - a refusal in words
-    """What was asked cannot be done. `field` names the input it is about; the message says what to do."""
-
-    def __init__(self, message: str, field: str = "") -> None:
-        super().__init__(message)
-        self.field = field
-
-
-@functools.cache
-def _nobody() -> str:
-    """A hash that is verified for unknown addresses, so that both answers take as long. Made when first needed: it is dear."""
-    return _HASHER.hash(secrets.token_urlsafe(16))
-
-
 @dataclass(frozen=True, slots=True)
 class NewSignIn:
     """A fresh sign-in: `token` goes into the cookie and is kept nowhere else."""
 
     token: str
     user_id: int
+    factor_due: bool = False
+    """The second factor is still to come: the token opens the question for it, and nothing else."""
+    stay: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,23 +71,6 @@ class Caller:
 
 
 UNKNOWN: Final = Caller()
-
-
-@dataclass(frozen=True, slots=True)
-class Kept:
-    """What is kept of the person with this address. `password_hash` is "" where nobody can sign in with it."""
-
-    email: str
-    password_hash: str
-
-
-@dataclass(frozen=True, slots=True)
-class Checked:
-    """A password that was compared with what was kept. `stronger` is its hash by today's measure; None where the kept one meets that."""
-
-    kept: Kept
-    right: bool
-    stronger: PasswordHash | None = None
 
 
 def token_sha256(token: str) -> str:
@@ -131,7 +100,7 @@ def issue_setup_link(session: Session, actor: Actor, *, now: datetime) -> str:
 def create_user(session: Session, actor: Actor, *, email: str, operator: bool, now: datetime) -> str:
     """A user with an account of their own; returns a token for `/welcome/<token>`, where they choose a password. Raises Refused."""
     require_terminal(actor)
-    user = _new_user(session, email, operator=operator, now=now)
+    user = create_person(session, email, operator=operator, now=now)
     token = _link(session, "welcome", user.id, now)
     append(session, Event("user.created.v1", now, actor.name, public={"operator": operator}, private={"user": user.ref}))
     return token
@@ -161,7 +130,7 @@ def set_up_operator(
 ) -> NewSignIn:
     """The first operator, with an account, signed in. Raises Refused, also as `open_link` does."""
     link = open_link(session, "setup", token=token, now=now)
-    user = _new_user(session, email, operator=True, now=now)
+    user = create_person(session, email, operator=True, now=now)
     user.password_hash = password_hash
     link.used_at = now
     append(session, Event("installation.set_up.v1", now, f"user:{user.ref}", private={"user": user.ref}))
@@ -174,41 +143,12 @@ def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash,
     user = session.get(User, link.user_id)
     if user is None or user.deleted_at is not None:
         raise Refused(_GONE["welcome"])
-    user.password_hash = password_hash
-    link.used_at = now
-    session.execute(sa.update(OneTimeLink).where(OneTimeLink.user_id == user.id, OneTimeLink.used_at.is_(None)).values(used_at=now))
-    session.execute(sa.update(LoginSession).where(LoginSession.user_id == user.id, LoginSession.ended_at.is_(None)).values(ended_at=now))
+    keep_password(session, user, password_hash, now)
     append(session, Event("password.chosen.v1", now, f"user:{user.ref}"))
     return begin_sign_in(session, user, now, caller)
 
 
-def hash_password(password: str) -> PasswordHash:
-    """What is kept of a new password. Raises Refused for one that is too short or too long. Call it with no session open."""
-    if not PASSWORD_LEAST <= len(password) <= PASSWORD_MOST:
-        raise Refused(f"Choose a password of at least {PASSWORD_LEAST} characters. Four or five words are good.", "password")
-    return PasswordHash(_HASHER.hash(password))
-
-
-def kept_of(session: Session, email: str) -> Kept:
-    """What `check_password` compares with."""
-    user = user_by_email(session, email)
-    return Kept(email, user.password_hash if user is not None else "")
-
-
-def check_password(kept: Kept, password: str) -> Checked:
-    """Whether this is the password. Takes as long where nobody can sign in. Call it with no session open."""
-    password = password[:PASSWORD_MOST]
-    try:
-        _HASHER.verify(kept.password_hash or _nobody(), password)
-    except argon2.exceptions.VerifyMismatchError:
-        return Checked(kept, right=False)
-    if not kept.password_hash:
-        return Checked(kept, right=False)
-    weak = _HASHER.check_needs_rehash(kept.password_hash)
-    return Checked(kept, right=True, stronger=PasswordHash(_HASHER.hash(password)) if weak else None)
-
-
-def sign_in(session: Session, *, checked: Checked, now: datetime, caller: Caller = UNKNOWN) -> NewSignIn | None:
+def sign_in(session: Session, *, checked: Checked, now: datetime, caller: Caller = UNKNOWN, stay: bool = False) -> NewSignIn | None:
     """A new sign-in; None for a wrong address or password, and for one that was changed since it was checked."""
     user = user_by_email(session, checked.kept.email)
     if user is None or not checked.right or user.password_hash != checked.kept.password_hash:
@@ -216,8 +156,10 @@ def sign_in(session: Session, *, checked: Checked, now: datetime, caller: Caller
         return None
     if checked.stronger is not None:
         user.password_hash = checked.stronger
-    append(session, Event("user.signed_in.v1", now, f"user:{user.ref}"))
-    return begin_sign_in(session, user, now, caller)
+    fresh = begin_sign_in(session, user, now, caller, stay=stay)
+    if not fresh.factor_due:
+        append(session, Event("user.signed_in.v1", now, f"user:{user.ref}", public={"factor": ""}))
+    return fresh
 
 
 def end_sign_ins(session: Session, actor: Actor, *, refs: Sequence[str] | None, keep: int, now: datetime) -> int:
@@ -237,10 +179,7 @@ def change_password(session: Session, actor: Actor, *, checked: Checked, passwor
     user = session.get_one(User, require_person(actor), with_for_update=True)
     if not checked.right or user.password_hash != checked.kept.password_hash:
         raise Refused("This is not your password as it is now. Nothing was changed.", "current")
-    user.password_hash = password_hash
-    others = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None), LoginSession.id != keep)
-    session.execute(sa.update(LoginSession).where(*others).values(ended_at=now))
-    session.execute(sa.update(OneTimeLink).where(OneTimeLink.user_id == user.id, OneTimeLink.used_at.is_(None)).values(used_at=now))
+    keep_password(session, user, password_hash, now, keep=keep)
     append(session, Event("password.changed.v1", now, actor.name))
 
 
@@ -253,9 +192,13 @@ def sign_out(session: Session, actor: Actor, *, session_id: int, now: datetime) 
     append(session, Event("user.signed_out.v1", now, actor.name))
 
 
-def begin_sign_in(session: Session, user: User, now: datetime, caller: Caller) -> NewSignIn:
-    """A sign-in of this person's, by whatever they proved who they are."""
+def begin_sign_in(session: Session, user: User, now: datetime, caller: Caller, *, stay: bool = False, proven: bool = False) -> NewSignIn:
+    """A sign-in of this person's: a half one where they have a second factor that they have not `proven` yet.
+
+    It lasts a day's work, or for `stay` two weeks.
+    """
     token = secrets.token_urlsafe(32)
+    due = not proven and factor_of(session, user.id) is not None
     session.add(
         LoginSession(
             ref=new_ref(),
@@ -266,15 +209,28 @@ def begin_sign_in(session: Session, user: User, now: datetime, caller: Caller) -
             account_id=first_account(session, user.id),
             created_at=now,
             last_seen_at=now,
-            expires_at=now + SIGN_IN_LASTS,
+            expires_at=now + (HALF_LASTS if due else STAYS_FOR if stay else SIGN_IN_LASTS),
             ended_at=None,
+            factor_due=due,
         )
     )
     session.flush()
-    return NewSignIn(token, user.id)
+    return NewSignIn(token, user.id, factor_due=due, stay=stay)
 
 
-def _new_user(session: Session, email: str, *, operator: bool, now: datetime) -> User:
+def keep_password(session: Session, user: User, password_hash: PasswordHash, now: datetime, *, keep: int = 0) -> None:
+    """From now on this is the password. Every sign-in but `keep` ends by it, and every link to choose one by."""
+    user.password_hash = password_hash
+    others = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None), LoginSession.id != keep)
+    session.execute(sa.update(LoginSession).where(*others).values(ended_at=now))
+    session.execute(sa.update(OneTimeLink).where(OneTimeLink.user_id == user.id, OneTimeLink.used_at.is_(None)).values(used_at=now))
+    resets = (Letter.kind == "reset", Letter.email == user.email)
+    session.execute(sa.update(Letter).where(*resets, Letter.used_at.is_(None)).values(used_at=now))
+    session.execute(sa.update(Letter).where(*resets, Letter.ended_at.is_(None)).values(ended_at=now, outcome="gone"))
+
+
+def create_person(session: Session, email: str, *, operator: bool, now: datetime) -> User:
+    """A user without a password, who owns a new account. Raises Refused where there is one with this address."""
     email = email.strip().lower()
     require_address(email)
     if user_by_email(session, email) is not None:

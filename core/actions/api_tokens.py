@@ -12,8 +12,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
-from core.actions.accounts import Refused, token_sha256
-from core.actions.policy import Actor, Permission, require, require_person
+from core.actions.accounts import token_sha256
+from core.actions.policy import Actor, Permission, Refused, require, require_person
 from core.store.accounts import User
 from core.store.base import new_ref
 from core.store.tokens import ApiToken, live_tokens

@@ -10,9 +10,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
-from core.actions.accounts import Refused
 from core.actions.chores import want_chore
-from core.actions.policy import Actor, Permission, require_installation, require_worker
+from core.actions.policy import Actor, Permission, Refused, require_installation, require_worker
 from core.backups.drill import Proof
 from core.backups.manifest import Manifest
 from core.backups.stored import Stored, name_of

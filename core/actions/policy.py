@@ -51,6 +51,14 @@ class NotAllowed(Exception):  # noqa: N818 - it is a refusal in words, not a fau
     """The actor's role does not allow it. The message is a sentence for them."""
 
 
+class Refused(ValueError):  # noqa: N818 - a refusal in words
+    """What was asked cannot be done. `field` names the input it is about; the message says what to do."""
+
+    def __init__(self, message: str, field: str = "") -> None:
+        super().__init__(message)
+        self.field = field
+
+
 @dataclass(frozen=True, slots=True)
 class Actor:
     """Who acts: a member of an account, or the installation's own terminal or worker, where `user_id` is None and that is set."""

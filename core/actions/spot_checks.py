@@ -17,7 +17,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from core.actions.accounts import Refused
+from core.actions.policy import Refused
 from core.net.lists import read_target
 from core.net.names import Listed, NameRefused
 from core.net.optout import OptedOut

@@ -14,17 +14,10 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
-from core.actions.accounts import (
-    UNKNOWN,
-    Caller,
-    NewSignIn,
-    PasswordHash,
-    Refused,
-    begin_sign_in,
-    require_address,
-    token_sha256,
-)
-from core.actions.policy import ROLES, Actor, Permission, require, require_person
+from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in, require_address, token_sha256
+from core.actions.letters import cancel_letters, write_letter
+from core.actions.passwords import PasswordHash
+from core.actions.policy import ROLES, Actor, Permission, Refused, require, require_person
 from core.store.accounts import Account, LoginSession, Membership, User, first_account, user_by_email
 from core.store.base import new_ref
 from core.store.db import rowcount
@@ -38,10 +31,10 @@ _LAST_OWNER: Final = "The account would have no owner. Make somebody else an own
 _GONE: Final = "This invitation was used already, was withdrawn, or has run out. Ask for a new one."
 
 
-def invite(session: Session, actor: Actor, *, email: str, role: str, days: int, now: datetime) -> str:
+def invite(session: Session, actor: Actor, *, email: str, role: str, days: int, now: datetime, by_mail: bool = False) -> str:
     """A token for `/invitation/<token>`, by which the person with this address joins. Raises Refused.
 
-    An open invitation for the same address ends by it.
+    An open invitation for the same address ends by it. `by_mail`: the link is mailed, with a token of its own in the place of this one.
     """
     account_id = require(actor, Permission.MANAGE_TEAM)
     _lock(session, account_id)
@@ -58,9 +51,10 @@ def invite(session: Session, actor: Actor, *, email: str, role: str, days: int, 
         raise Refused(f"There are {MOST_OPEN} open invitations already. Withdraw some first. Nothing was changed.", "email")
     _withdraw(session, account_id, Invitation.email == email, now)
     token = secrets.token_urlsafe(32)
+    ref = new_ref()
     session.add(
         Invitation(
-            ref=new_ref(),
+            ref=ref,
             account_id=account_id,
             email=email,
             role=role,
@@ -72,6 +66,15 @@ def invite(session: Session, actor: Actor, *, email: str, role: str, days: int, 
             withdrawn_at=None,
         )
     )
+    session.flush()
+    if by_mail:
+        words = {
+            "account": session.get_one(Account, account_id).name,
+            "by": session.get_one(User, require_person(actor)).email,
+            "role": role,
+        }
+        lasts = timedelta(days=days)
+        write_letter(session, "invitation", email=email, account_id=account_id, about=ref, words=words, lasts=lasts, now=now)
     append(session, Event("member.invited.v1", now, actor.name, actor.account_ref, {"role": role}, {"email": email}))
     return token
 
@@ -100,8 +103,15 @@ def join(session: Session, actor: Actor, *, token: str, sign_in_id: int, now: da
     return name
 
 
-def join_as_new(session: Session, *, token: str, password_hash: PasswordHash, now: datetime, caller: Caller = UNKNOWN) -> NewSignIn:
-    """A user with the invited address and this password, in the account and signed in. Raises Refused where there is one already."""
+def join_as_new(
+    session: Session, *, token: str, password_hash: PasswordHash, now: datetime, caller: Caller = UNKNOWN, closed: bool = False
+) -> NewSignIn:
+    """A user with the invited address and this password, in the account and signed in. Raises Refused where there is one already.
+
+    `closed`: this installation takes nobody in who is not here already.
+    """
+    if closed:
+        raise Refused("This installation takes nobody new in by invitation. Ask its operator to let you in first. Nothing was changed.")
     invitation = _open(session, token, now)
     if user_by_email(session, invitation.email) is not None:
         raise Refused(f"There is a user {invitation.email} already. Sign in, and open the link again. Nothing was changed.")
@@ -253,8 +263,11 @@ def _withdraw_theirs(session: Session, account_id: int, user_id: int, now: datet
 def _withdraw(session: Session, account_id: int, which: sa.ColumnElement[bool], now: datetime) -> int:
     """How many open invitations of the account were withdrawn."""
     unused = (Invitation.withdrawn_at.is_(None), Invitation.accepted_at.is_(None))
-    mine = sa.update(Invitation).where(Invitation.account_id == account_id, which, *unused)
-    return rowcount(session.execute(mine.values(withdrawn_at=now)))
+    refs = session.scalars(sa.select(Invitation.ref).where(Invitation.account_id == account_id, which, *unused)).all()
+    ended = rowcount(session.execute(sa.update(Invitation).where(Invitation.ref.in_(refs), *unused).values(withdrawn_at=now)))
+    for ref in refs:
+        cancel_letters(session, about=ref, now=now)
+    return ended
 
 
 def _member(session: Session, account_id: int, user_ref: str) -> tuple[User, Membership] | None:

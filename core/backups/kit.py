@@ -21,7 +21,17 @@ from sqlalchemy.orm import Session
 
 from core.backups.engine import BackupError
 from core.backups.keys import open_object, trouble_of
-from core.backups.secret_kinds import COOKIE_KEY, PGBACKREST, SECRETS, SETTINGS, Place, Secret, read_settings_lines, settings_lines
+from core.backups.secret_kinds import (
+    COOKIE_KEY,
+    PGBACKREST,
+    SECRETS,
+    SETTINGS,
+    WRAPPING_KEYS,
+    Place,
+    Secret,
+    read_settings_lines,
+    settings_lines,
+)
 from core.seal import Identity, Recipient, seal_small
 
 Fingerprint = NewType("Fingerprint", str)
@@ -129,20 +139,22 @@ def unwrap_each(session: Session, kit: Kit, kinds: Sequence[Secret] = SECRETS) -
         if kind.unwraps is None:
             continue
         value = kit.secrets.get(kind.name)
-        said = kind.unwraps(session, value) if value is not None else "it is not in the kit"
+        said = kind.unwraps(session, value or b"")
+        said = "it is not in the kit" if said and value is None else said
         if said:
             wrong.append(f"What the {kind.name} protects cannot be opened with this recovery kit: {said}.")
     return wrong
 
 
 def lay_out(kit: Kit, into: Path) -> tuple[Path, ...]:
-    """Write what a restored installation reads into its folder: `secret-key`, `settings.env`, `pgbackrest.conf`, for the owner alone.
+    """Write what a restored installation reads into its folder, for the owner alone: keys, `settings.env`, `pgbackrest.conf`.
 
     Settings that name the old place (data folder, databases, broker) are written as comments: a restored installation that dialled
     those would work on the old data. Raises BackupError, "refused" where one of the files is there already; nothing is written then.
     """
     contents = {
         "secret-key": kit.secrets.get(COOKIE_KEY.name),
+        str(WRAPPING_KEYS.file): kit.secrets.get(WRAPPING_KEYS.name),
         "settings.env": _environment(kit),
         "pgbackrest.conf": kit.secrets.get(PGBACKREST.name),
     }

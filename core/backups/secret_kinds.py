@@ -16,7 +16,9 @@ from sqlalchemy.orm import Session
 
 from core.backups.engine import BackupError
 from core.backups.keys import DRILL_KEY, RECOVERY_KEY, read_identities
+from core.envelope import FILE, NotOpenedError, open_sealed, read_keys
 from core.seal import recipient_of
+from core.store.factors import factor_place, sealed_factors
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,7 +37,8 @@ class Place:
 class Secret:
     """One kind of secret. `read` gives None where an installation has none; `file` is where it may lie under the data folder.
 
-    `unwraps` opens one record of this kind in a restored database with the secret: "" when that works, else what is wrong, in words.
+    `unwraps` opens one record of this kind in a restored database with the secret, which is empty where the kit has none: "" when
+    that works or there is nothing to open, else what is wrong, in words.
     """
 
     name: str
@@ -48,6 +51,19 @@ class Secret:
 def _cookie_key(place: Place) -> bytes | None:
     written = place.settings.get("KEYCHEST_SECRET_KEY", "").encode() or _content(place.data / "secret-key", "key that signs cookies")
     return written and written.strip()
+
+
+def _wrapping_keys(place: Place) -> bytes | None:
+    return _content(place.data / FILE, "file of wrapping keys")
+
+
+def _opens_every_factor(session: Session, content: bytes) -> str:
+    for _, ref, sealed in sealed_factors(session):
+        try:
+            open_sealed(read_keys(content), sealed, factor_place(ref))
+        except NotOpenedError as error:
+            return str(error).rstrip(".")
+    return ""
 
 
 def _drill_recipient(place: Place) -> bytes | None:
@@ -71,7 +87,11 @@ PGBACKREST: Final = Secret(
     "pgbackrest-config", "it holds the passphrase of pgBackRest's repository: without it no PostgreSQL backup opens", _pgbackrest
 )
 SETTINGS: Final = Secret("settings", "every setting that was set, passwords included", _settings)
-SECRETS: Final = (COOKIE_KEY, DRILL_RECIPIENT, PGBACKREST, SETTINGS)
+WRAPPING_KEYS: Final = Secret(
+    "wrapping-keys", "they open the secrets of authenticator apps: without them nobody with a second factor gets in",
+    _wrapping_keys, Path(FILE), _opens_every_factor,
+)  # fmt: skip
+SECRETS: Final = (COOKIE_KEY, WRAPPING_KEYS, DRILL_RECIPIENT, PGBACKREST, SETTINGS)
 
 NOT_IN_KIT: Final = {
     RECOVERY_KEY: "the kit is sealed to it: people keep it elsewhere",

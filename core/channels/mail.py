@@ -78,16 +78,17 @@ def _plain(topic: Topic) -> dict[str, str | list[str]]:
     shown = f"{u_label(topic.name)}{'' if topic.port == 443 else f':{topic.port}'}{topic.how and f' ({topic.how})'}"  # noqa: PLR2004 - https
     return {
         "kind": topic.kind,
-        "name": _spelled(shown),
+        "name": spelled(shown),
         "ace": topic.name if u_label(topic.name) != topic.name else "",
-        "message": _spelled(topic.message),
-        "fix": _spelled(topic.fix),
+        "message": spelled(topic.message),
+        "fix": spelled(topic.fix),
         "url": topic.url,
-        "at": [_spelled(name) for name in topic.at],
+        "at": [spelled(name) for name in topic.at],
     }
 
 
-def _spelled(text: str) -> str:
+def spelled(text: str) -> str:
+    """What a stranger wrote, with every invisible character named."""
     return "".join(f"<{run}>" if hidden else run for hidden, run in visible(text))
 
 
@@ -104,7 +105,7 @@ def _addressed(sender: str, recipient: str) -> EmailMessage:
         mail["To"] = Address(addr_spec=recipient)
         mail.as_bytes(policy=SMTP)  # some are refused only as they are written
     except (MessageError, ValueError, LookupError, AttributeError) as error:  # the library's parser raises all of these
-        shown = f"from {_spelled(sender)} to {_spelled(recipient)}"
+        shown = f"from {spelled(sender)} to {spelled(recipient)}"
         raise _UnaddressableError(f"No mail can be written {shown}: one of the two is not a mail address.") from error
     return mail
 

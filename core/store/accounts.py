@@ -69,6 +69,9 @@ class LoginSession(Base):
     ended_at: Mapped[datetime | None]
     browser: Mapped[str] = mapped_column(sa.String(64), default="")
     network: Mapped[str] = mapped_column(sa.String(64), default="")
+    factor_due: Mapped[bool] = mapped_column(default=False)
+    """The password was right, and the second factor is still to come: nothing else is open meanwhile."""
+    tries: Mapped[int] = mapped_column(default=0)
 
 
 class OneTimeLink(Base):
@@ -144,6 +147,7 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
         .where(
             LoginSession.token_sha256 == token_sha256,
             LoginSession.ended_at.is_(None),
+            LoginSession.factor_due.is_(False),
             LoginSession.expires_at > now,
             User.deleted_at.is_(None),
         )
@@ -170,7 +174,7 @@ def own_sign_ins(session: Session, user_id: int, *, current_id: int, now: dateti
     over = sa.or_(LoginSession.ended_at.is_not(None), LoginSession.expires_at <= now)
     rows = session.execute(
         sa.select(LoginSession, over)
-        .where(LoginSession.user_id == user_id)
+        .where(LoginSession.user_id == user_id, LoginSession.factor_due.is_(False))
         .order_by(over, LoginSession.id != current_id, LoginSession.created_at.desc(), LoginSession.id.desc())
         .limit(most)
     )

@@ -9,9 +9,8 @@ from urllib.parse import urlencode
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.accounts import Refused
 from core.actions.backups import ask_backup, ask_drill, lift_hold, manifest_of, set_hold
-from core.actions.policy import Actor, Permission, require_installation
+from core.actions.policy import Actor, Permission, Refused, require_installation
 from core.backups.facts import known_until
 from core.backups.manifest import UnreadableManifest
 from core.backups.retention import Candidate, Plan, plan

@@ -5,14 +5,16 @@ from __future__ import annotations
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.accounts import PASSWORD_LEAST, Refused, hash_password, token_sha256
+from core.actions.accounts import token_sha256
+from core.actions.passwords import PASSWORD_LEAST, hash_password
+from core.actions.policy import Refused
 from core.actions.team import join, join_as_new
 from core.store.teams import offer
 from portal.callers import caller
 from portal.html import page, tell
 from portal.identity import let_in, person, who
 from portal.limits import by_address
-from portal.parts import acting, looking, now, reading
+from portal.parts import acting, looking, now, parts, reading
 
 views = Blueprint("invitations", __name__, url_prefix="/invitation")
 
@@ -47,9 +49,10 @@ def _new(token: str) -> ResponseReturnValue:
         return _page(token, Refused("", "closed"))
     password_hash = hash_password(request.form.get("password", ""))
     with acting() as session:
-        fresh = join_as_new(session, token=token, password_hash=password_hash, now=now(), caller=caller())
-    let_in(fresh)
-    return redirect("/", 303)
+        fresh = join_as_new(
+            session, token=token, password_hash=password_hash, now=now(), caller=caller(), closed=parts().sign_up == "closed"
+        )
+    return let_in(fresh)
 
 
 def _page(token: str, refused: Refused | None = None) -> ResponseReturnValue:

@@ -6,20 +6,9 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 from flask_login import current_user
 
-from core.actions.accounts import (
-    PASSWORD_LEAST,
-    Kind,
-    PasswordHash,
-    Refused,
-    accept_welcome,
-    check_password,
-    hash_password,
-    kept_of,
-    open_link,
-    set_up_operator,
-    sign_in,
-    sign_out,
-)
+from core.actions.accounts import Kind, accept_welcome, open_link, set_up_operator, sign_in, sign_out
+from core.actions.passwords import PASSWORD_LEAST, PasswordHash, check_password, hash_password, kept_of
+from core.actions.policy import Refused
 from portal.callers import caller
 from portal.html import page
 from portal.identity import SIGN_IN, let_in, let_out, person, safe_next, who
@@ -51,11 +40,10 @@ def enter() -> ResponseReturnValue:
         kept = kept_of(session, email)
     checked = check_password(kept, request.form.get("password", ""))
     with acting() as session:
-        fresh = sign_in(session, checked=checked, now=now(), caller=caller())
+        fresh = sign_in(session, checked=checked, now=now(), caller=caller(), stay="stay" in request.form)
     if fresh is None:
         return _form(onward, email=email, error=_WRONG, status=422)
-    let_in(fresh)
-    return redirect(onward, 303)
+    return let_in(fresh, onward)
 
 
 @views.post("/sign-out")
@@ -86,8 +74,7 @@ def set_up(token: str) -> ResponseReturnValue:
             fresh = set_up_operator(session, token=token, email=email, password_hash=password_hash, now=now(), caller=caller())
     except Refused as refused:
         return _first_form("setup", usable=bool(refused.field), email=email, refused=refused)
-    let_in(fresh)
-    return redirect("/domains", 303)
+    return let_in(fresh, "/domains")
 
 
 @views.get("/welcome/<token>")
@@ -106,8 +93,7 @@ def welcome(token: str) -> ResponseReturnValue:
             fresh = accept_welcome(session, token=token, password_hash=password_hash, now=now(), caller=caller())
     except Refused as refused:
         return _first_form("welcome", usable=bool(refused.field), refused=refused)
-    let_in(fresh)
-    return redirect("/", 303)
+    return let_in(fresh)
 
 
 def _chosen(kind: Kind, token: str) -> PasswordHash:
@@ -126,7 +112,7 @@ def _usable(kind: Kind, token: str) -> bool:
 
 
 def _form(onward: str, *, email: str = "", error: str = "", status: int = 200) -> ResponseReturnValue:
-    return page("sign_in/page.html", status=status, onward=onward, email=email, error=error, demo=parts().demo)
+    return page("sign_in/page.html", status=status, onward=onward, email=email, error=error, demo=parts().demo, sign_up=parts().sign_up)
 
 
 def _first_form(kind: Kind, *, usable: bool, email: str = "", refused: Refused | None = None) -> ResponseReturnValue:

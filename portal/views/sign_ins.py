@@ -5,18 +5,13 @@ from __future__ import annotations
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.accounts import (
-    PASSWORD_LEAST,
-    Refused,
-    change_password,
-    check_password,
-    end_sign_ins,
-    hash_password,
-    kept_of,
-)
-from core.actions.policy import Actor, Permission, require_person
+from core.actions.accounts import change_password, end_sign_ins
+from core.actions.doors import ask_new_email
+from core.actions.passwords import PASSWORD_LEAST, check_password, hash_password, kept_of
+from core.actions.policy import Actor, Permission, Refused, require_person
 from core.render import plural
 from core.store.accounts import SignedIn, own_sign_ins
+from core.store.factors import factor_of
 from portal.gate import found, gate
 from portal.html import page, tell
 from portal.identity import person
@@ -25,6 +20,7 @@ from portal.parts import acting, looking, now, parts, reading
 
 views = Blueprint("sign_ins", __name__, url_prefix="/security")
 _SHOWN = 30
+_DEMO_EMAIL = "This is a demonstration: its address stays as it is, since the button on the sign-in page uses it."
 _DEMO = "This is a demonstration: its password stays as it is, since the button on the sign-in page uses it."
 
 
@@ -69,6 +65,25 @@ def password(actor: Actor) -> ResponseReturnValue:
     return redirect("/security", 303)
 
 
+@views.post("/email")
+@by_address
+@gate(Permission.CHANGE_SELF)
+def email(actor: Actor) -> ResponseReturnValue:
+    """Ask for another address: a mail goes to both, and it changes once both links were used."""
+    with looking() as session:
+        kept = kept_of(session, _own().email)
+    checked = check_password(kept, request.form.get("proof", ""))
+    try:
+        if parts().demo:
+            raise Refused(_DEMO_EMAIL, "email")  # noqa: TRY301 - told like every other refusal
+        with acting() as session:
+            ask_new_email(session, actor, checked=checked, email=request.form.get("email", ""), now=now())
+    except Refused as refused:
+        return _page(actor, refused)
+    tell("ok", "A mail is on its way to both addresses. The new one holds once the links in both were opened.")
+    return redirect("/security", 303)
+
+
 def _own() -> SignedIn:
     return found(person())
 
@@ -80,6 +95,8 @@ def _page(actor: Actor, refused: Refused | None = None) -> ResponseReturnValue:
         status=200 if refused is None else 422,
         held=[each for each in own if not each.over],
         past=[each for each in own if each.over],
-        errors={"current": "", "password": ""} | ({refused.field: str(refused)} if refused is not None else {}),
+        typed=request.form.get("email", "") if refused is not None else "",
+        errors={"current": "", "password": "", "email": "", "proof": ""} | ({refused.field: str(refused)} if refused is not None else {}),
         least=PASSWORD_LEAST,
+        factor=factor_of(reading(), require_person(actor)) is not None,
     )

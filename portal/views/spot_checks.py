@@ -8,7 +8,7 @@ from typing import Any
 from flask import Blueprint, abort, make_response, redirect, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.accounts import Refused
+from core.actions.policy import Refused
 from core.actions.spot_checks import PORTS, Visitor, ask_spot_check, read_spot_target
 from core.store.spot_checks import SpotCheck, spot_check
 from portal.html import page

@@ -7,8 +7,7 @@ from typing import Final
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.accounts import Refused
-from core.actions.policy import POLICY, ROLES, Actor, Permission, require, require_person
+from core.actions.policy import POLICY, ROLES, Actor, Permission, Refused, require, require_person
 from core.actions.roles import matrix
 from core.actions.team import (
     DAYS,
@@ -21,6 +20,7 @@ from core.actions.team import (
     switch_account,
     withdraw_invitation,
 )
+from core.store.letters import Letter, newest_about
 from core.store.teams import invited, left_since, own_accounts, team
 from portal.gate import found, gate
 from portal.html import page, tell
@@ -43,13 +43,17 @@ def show(actor: Actor) -> ResponseReturnValue:
 @views.post("/invite")
 @gate(Permission.MANAGE_TEAM)
 def ask_in(actor: Actor) -> ResponseReturnValue:
-    """Invite somebody. The link is shown once, to be passed on."""
+    """Invite somebody by mail. Where no mail is sent, the link is shown once, to be passed on."""
     email, role, days = request.form.get("email", ""), request.form.get("role", ""), request.form.get("days", "")
     try:
         with acting() as session:
-            token = invite(session, actor, email=email, role=role, days=int(days) if days in map(str, DAYS) else 0, now=now())
+            lasts = int(days) if days in map(str, DAYS) else 0
+            token = invite(session, actor, email=email, role=role, days=lasts, now=now(), by_mail=not parts().mail_is_kept)
     except Refused as refused:
         return _page(actor, refused=refused)
+    if not parts().mail_is_kept:
+        tell("ok", f"A mail with the invitation is on its way to {email.strip().lower()}.")
+        return redirect("/team", 303)
     return _page(actor, link=f"{parts().public_url}/invitation/{token}", link_for=email.strip().lower())
 
 
@@ -131,15 +135,29 @@ def _a(role: str) -> str:
     return f"an {role}" if role.startswith("o") else f"a {role}"
 
 
+def _told(letter: Letter) -> str:
+    """What became of the mail with an invitation, in words."""
+    if letter.outcome in {"sent", "kept"}:
+        return "The mail was sent."
+    if letter.outcome == "unsure":
+        return f"It is not known whether the mail arrived ({letter.last_error}). Invite them again if it did not."
+    if letter.outcome:
+        return "The mail could not be sent. Invite them again."
+    return f"The mail could not be sent yet, and is tried again: {letter.last_error}" if letter.last_error else "The mail is on its way."
+
+
 def _page(actor: Actor, *, refused: Refused | None = None, link: str = "", link_for: str = "") -> ResponseReturnValue:
     session, account_id = reading(), require(actor, Permission.READ)
     manages = Permission.MANAGE_TEAM in POLICY.get(actor.role, ())
+    open_invitations = invited(session, account_id, now()) if manages else ()
+    mails = newest_about(session, "invitation", [each.ref for each in open_invitations])
     kept = request.form if refused is not None and "days" in request.form else {}
     return page(
         "team/show.html",
         status=200 if refused is None else 422,
         members=team(session, account_id),
-        invited=invited(session, account_id, now()) if manages else (),
+        invited=open_invitations,
+        mails={ref: _told(letter) for ref, letter in mails.items()},
         former=left_since(session, account_id, now() - IN_BIN_FOR) if manages else (),
         mine=own_accounts(session, require_person(actor)),
         me=actor,

@@ -7,9 +7,8 @@ from typing import Final
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.accounts import Refused
 from core.actions.api_tokens import LIFETIMES, LONGEST_NAME, SCOPES, NewToken, make_token, revoke_token
-from core.actions.policy import Actor, Permission, require, require_person
+from core.actions.policy import Actor, Permission, Refused, require, require_person
 from core.store.tokens import tokens_of
 from portal.gate import found, gate
 from portal.html import page, tell

@@ -6,21 +6,20 @@ import pytest
 import sqlalchemy as sa
 
 from audit.tables import OutboxEvent
-from core.actions import accounts
-from core.actions.accounts import Refused
-from core.actions.policy import Actor, NotAllowed
+from core.actions import accounts, passwords
+from core.actions.policy import Actor, NotAllowed, Refused
 from core.store.accounts import LoginSession, OneTimeLink, User, signed_in
 from core.store.db import Sessions
 from tests.make import NOW, TERMINAL
 
 PASSWORD = "four or five words"
-HASH = accounts.hash_password(PASSWORD)
+HASH = passwords.hash_password(PASSWORD)
 
 
-def check(sessions: Sessions, email: str, password: str) -> accounts.Checked:
+def check(sessions: Sessions, email: str, password: str) -> passwords.Checked:
     with sessions.reading() as session:
-        kept = accounts.kept_of(session, email)
-    return accounts.check_password(kept, password)
+        kept = passwords.kept_of(session, email)
+    return passwords.check_password(kept, password)
 
 
 def sign_in(sessions: Sessions, email: str, password: str = PASSWORD) -> accounts.NewSignIn | None:
@@ -92,7 +91,7 @@ def test_what_mail_can_be_addressed_to_is_taken(sessions: Sessions, email: str) 
 @pytest.mark.parametrize("password", ["eleven char", "x" * 1025])
 def test_a_password_of_a_bad_length_is_refused(password: str) -> None:
     with pytest.raises(Refused, match="at least 12") as refused:
-        accounts.hash_password(password)
+        passwords.hash_password(password)
     assert refused.value.field == "password"
 
 
@@ -101,7 +100,7 @@ def test_a_password_that_was_changed_since_it_was_checked_lets_nobody_in(session
     checked = check(sessions, "mira@example.org", PASSWORD)
     assert checked.right
     with sessions.writing() as session:
-        session.execute(sa.update(User).values(password_hash=accounts.hash_password("another of five words")))
+        session.execute(sa.update(User).values(password_hash=passwords.hash_password("another of five words")))
         assert accounts.sign_in(session, checked=checked, now=NOW) is None
 
 

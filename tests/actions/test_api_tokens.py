@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
-from core.actions.accounts import Refused, token_sha256
+from core.actions.accounts import token_sha256
 from core.actions.api_tokens import MOST_LIVE, NewToken, make_token, note_token_use, revoke_token
-from core.actions.policy import Actor
+from core.actions.policy import Actor, Refused
 from core.store.accounts import Account, Membership, User
 from core.store.db import Sessions
 from core.store.tokens import ApiToken, Bearer, bearer_of, tokens_of

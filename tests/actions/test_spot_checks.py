@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.actions import spot_checks
-from core.actions.accounts import Refused
+from core.actions.policy import Refused
 from core.actions.spot_checks import (
     LEASE,
     Visitor,

@@ -13,8 +13,9 @@ from sqlalchemy.orm import Session
 
 from audit.tables import OutboxEvent
 from core.actions import team
-from core.actions.accounts import Refused, accept_welcome, create_user, hash_password, token_sha256
-from core.actions.policy import Actor, NotAllowed
+from core.actions.accounts import accept_welcome, create_user, token_sha256
+from core.actions.passwords import hash_password
+from core.actions.policy import Actor, NotAllowed, Refused
 from core.store.accounts import Account, LoginSession, Membership, User, accounts_allowed, first_account, signed_in, user_by_email
 from core.store.db import Sessions
 from core.store.teams import Invitation, invited, left_since, own_accounts

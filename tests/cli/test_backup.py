@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import secrets
 import shutil
 import sqlite3
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -33,17 +31,6 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     for name in [name for name in os.environ if name.startswith("KEYCHEST_BACKUP")]:
         monkeypatch.delenv(name)
     return tmp_path / "data"
-
-
-@pytest.fixture
-def elsewhere(tmp_path: Path) -> Iterator[Path]:
-    """A folder on another filesystem than the data folder's."""
-    shm = Path("/dev/shm")
-    if not shm.is_dir() or shm.stat().st_dev == tmp_path.stat().st_dev:
-        pytest.skip("there is no second filesystem here to put a target on")
-    folder = shm / f"keychest-test-{secrets.token_hex(8)}"
-    yield folder
-    shutil.rmtree(folder, ignore_errors=True)
 
 
 def told(say: Say, *words: str) -> tuple[int, Any]:

@@ -7,7 +7,7 @@ import sqlalchemy as sa
 
 from cli import db, main, place, words
 from config import Settings
-from core.actions import accounts
+from core.actions import accounts, passwords
 from core.actions.policy import Actor, NotAllowed
 from core.store import schema
 from core.store.accounts import user_by_email
@@ -115,7 +115,7 @@ def test_a_lost_password_is_replaced_by_a_new_link(data: Path, capsys: pytest.Ca
     now = datetime.now(UTC)
     with Sessions(engine).writing() as session:
         chosen = accounts.accept_welcome(
-            session, token=second.rpartition("/")[2], password_hash=accounts.hash_password("correct horse battery"), now=now
+            session, token=second.rpartition("/")[2], password_hash=passwords.hash_password("correct horse battery"), now=now
         )
         user = user_by_email(session, "mira@example.org")
         assert user is not None

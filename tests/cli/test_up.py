@@ -172,6 +172,7 @@ def test_what_is_killed_comes_back_and_the_portal_answers_meanwhile(installation
     installation.well()
     for name in ("valkey-server", "jobs.worker scan", "jobs.clock", "wsgi.py"):
         before = installation.pid(name)
+        assert before, name  # 0 would be the group that this test belongs to
         os.kill(before, signal.SIGKILL)
         assert installation.health()[0] in {200, 503}  # a portal that is killed is waited for: its socket is the supervisor's
         eventually(functools.partial(installation.replaced, name, before))

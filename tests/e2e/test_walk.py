@@ -13,7 +13,8 @@ from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 from playwright.sync_api import Browser, Locator, Page, expect
 
-from core.actions.accounts import accept_welcome, create_user, hash_password
+from core.actions.accounts import accept_welcome, create_user
+from core.actions.passwords import hash_password
 from core.actions.watches import SCAN_NOW_EVERY
 from tests.make import TERMINAL
 from tests.processes import eventually

@@ -243,13 +243,13 @@ def alarms_open(yard: Yard) -> set[str]:
         return set(session.scalars(sa.text("SELECT kind FROM alarms WHERE closed_at IS NULL")))
 
 
-def test_production_refuses_without_a_recovery_key_and_names_the_command(yard: Yard) -> None:
+def test_production_refuses_without_a_recovery_key_and_names_the_command(yard: Yard, elsewhere: Path) -> None:
     yard.production = True
-    yard.urls = ["file:///dev/shm/keychest-test-unused"]
+    yard.urls = [f"file://{elsewhere}"]
     backup = yard.back_up()
     assert backup.state == "failed"
     assert "./keychest backup keygen" in backup.error
-    assert not Path("/dev/shm/keychest-test-unused").exists()
+    assert not elsewhere.exists()
 
 
 def test_production_refuses_a_target_on_the_database_s_own_filesystem(yard: Yard) -> None:

@@ -16,8 +16,10 @@ from flask.testing import FlaskClient
 from sqlalchemy.orm import Session
 from werkzeug.test import TestResponse
 
-from core.actions.accounts import accept_welcome, create_user, hash_password
+from core.actions.accounts import accept_welcome, create_user
+from core.actions.passwords import hash_password
 from core.actions.policy import Actor
+from core.envelope import FILE, KeyFile
 from core.store.accounts import LoginSession, Membership, User, user_by_email
 from core.store.base import new_ref
 from core.store.db import Sessions, make_engine
@@ -137,6 +139,7 @@ def parts(people: People, tmp_path: Path) -> Parts:
         scan_allow_accounts=(),
         mail_is_kept=False,
         now=lambda: NOW + timedelta(minutes=1),
+        keys=KeyFile(tmp_path / FILE),
     )
 
 

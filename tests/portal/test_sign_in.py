@@ -8,7 +8,7 @@ import pytest
 import sqlalchemy as sa
 from sqlalchemy.pool import QueuePool
 
-from core.actions import accounts
+from core.actions import passwords
 from core.actions.accounts import create_user, issue_setup_link
 from core.store.accounts import LoginSession, User
 from core.store.db import Sessions
@@ -180,10 +180,10 @@ class Witnessed(argon2.PasswordHasher):
 @pytest.fixture
 def hasher(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witnessed]:
     witnessed = Witnessed(site.sessions)
-    monkeypatch.setattr(accounts, "_HASHER", witnessed)
-    accounts._nobody.cache_clear()
+    monkeypatch.setattr(passwords, "_HASHER", witnessed)
+    passwords._nobody.cache_clear()
     yield witnessed
-    accounts._nobody.cache_clear()
+    passwords._nobody.cache_clear()
 
 
 def test_others_can_write_while_a_password_is_verified(site: Site, hasher: Witnessed) -> None:

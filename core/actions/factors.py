@@ -1,0 +1,190 @@
+"""A second factor: setting an authenticator app up, giving it up, recovery codes, and signing in with either.
+
+A code of an app works once, also in parallel: the row remembers its time step. Between password and code somebody is half signed in,
+which opens nothing but the question for the code, for ten minutes and five tries.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import secrets
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Final
+
+import sqlalchemy as sa
+from cryptography.hazmat.primitives.hashes import SHA1
+from cryptography.hazmat.primitives.twofactor.totp import TOTP
+from sqlalchemy.orm import Session
+
+from audit.log import Event, append
+from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in
+from core.actions.passwords import Checked
+from core.actions.policy import Actor, Refused, require_person, require_terminal
+from core.envelope import KeyFile
+from core.store.accounts import LoginSession, User
+from core.store.base import new_ref
+from core.store.db import rowcount
+from core.store.factors import Factor, RecoveryCode, factor_of, factor_place, half_signed_in, sealed_factors
+
+CODES: Final = 10
+TRIES: Final = 5
+STEP_S: Final = 30
+DRIFT: Final = 1
+"""So many time steps may an app's clock be off, either way."""
+_DIGITS: Final = 6
+_ISSUER: Final = "KeyChest"
+_WRONG: Final = "This is not the code that your app shows now. Wait for the next one, and look whether the clock of the device is right."
+
+
+@dataclass(frozen=True, slots=True)
+class NewApp:
+    """What an authenticator app is set up with: the secret as people type it, and the address that a QR code holds."""
+
+    secret: str
+    uri: str
+
+
+def begin_app(session: Session, actor: Actor, *, keys: KeyFile, now: datetime) -> NewApp:
+    """A new app to set up, in the place of one that was begun and not confirmed. Raises Refused where there is one already."""
+    user = session.get_one(User, require_person(actor), with_for_update=True)
+    if factor_of(session, user.id) is not None:
+        raise Refused("You have a second factor already. Give it up first, if you want another one. Nothing was changed.")
+    unconfirmed = (Factor.user_id == user.id, Factor.confirmed_at.is_(None), Factor.deleted_at.is_(None))
+    session.execute(sa.update(Factor).where(*unconfirmed).values(deleted_at=now, sealed=""))
+    key, ref = secrets.token_bytes(20), new_ref()  # 160 bits: RFC 4226 section 4
+    sealed = keys.seal(key, factor_place(ref))
+    session.add(
+        Factor(ref=ref, user_id=user.id, kind="totp", sealed=sealed, created_at=now, confirmed_at=None, last_used_at=None, deleted_at=None)
+    )
+    append(session, Event("factor.begun.v1", now, actor.name))
+    return _shown(key, user.email)
+
+
+def app_begun(session: Session, actor: Actor, *, keys: KeyFile) -> NewApp | None:
+    """The app that is being set up, to be shown again."""
+    user = session.get_one(User, require_person(actor))
+    factor = factor_of(session, user.id, confirmed=False)
+    return _shown(keys.open(factor.sealed, factor_place(factor.ref)), user.email) if factor is not None else None
+
+
+def confirm_app(session: Session, actor: Actor, *, keys: KeyFile, code: str, keep: int, now: datetime) -> list[str]:
+    """The recovery codes, shown once: the app counts from now on, and every other sign-in ends. Raises Refused for a wrong code."""
+    user = session.get_one(User, require_person(actor), with_for_update=True)
+    factor = factor_of(session, user.id, confirmed=False)
+    if factor is None or factor_of(session, user.id) is not None:
+        raise Refused("There is no app to confirm. Begin anew. Nothing was changed.", "code")
+    if not _used(session, factor, keys, code, now):
+        raise Refused(_WRONG, "code")
+    factor.confirmed_at = now
+    others = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None), LoginSession.id != keep)
+    session.execute(sa.update(LoginSession).where(*others).values(ended_at=now))
+    append(session, Event("factor.added.v1", now, actor.name))
+    return _fresh_codes(session, user.id, now)
+
+
+def give_up_app(session: Session, actor: Actor, *, checked: Checked, now: datetime) -> None:
+    """The password alone signs in from now on; recovery codes end too. Raises Refused for a wrong password."""
+    user = _proven(session, require_person(actor), checked)
+    mine = (Factor.user_id == user.id, Factor.deleted_at.is_(None))
+    if not rowcount(session.execute(sa.update(Factor).where(*mine).values(deleted_at=now, sealed=""))):
+        raise Refused("You have no second factor. Nothing was changed.")
+    _end_codes(session, user.id, now)
+    append(session, Event("factor.removed.v1", now, actor.name))
+
+
+def new_codes(session: Session, actor: Actor, *, checked: Checked, now: datetime) -> list[str]:
+    """Ten recovery codes in the place of those there were. Raises Refused for a wrong password, and where there is no factor."""
+    user = _proven(session, require_person(actor), checked)
+    if factor_of(session, user.id) is None:
+        raise Refused("Recovery codes belong to a second factor, and you have none. Nothing was changed.")
+    append(session, Event("recovery_codes.made.v1", now, actor.name))
+    return _fresh_codes(session, user.id, now)
+
+
+def pass_factor(
+    session: Session, *, token_sha256: str, code: str, keys: KeyFile, now: datetime, caller: Caller = UNKNOWN, stay: bool = False
+) -> NewSignIn | None:
+    """The whole sign-in of somebody who is half signed in, with a token of its own; None for a wrong code.
+
+    Raises Refused once they are not half signed in any more: too late, or tried too often.
+    """
+    half = half_signed_in(session, token_sha256, now)
+    if half is None:
+        raise Refused("This took too long, or was tried too often. Sign in again.")
+    user = session.get_one(User, half.user_id, with_for_update=True)
+    row = session.get_one(LoginSession, half.session_id, with_for_update=True, populate_existing=True)
+    if row.ended_at is not None:
+        raise Refused("This took too long, or was tried too often. Sign in again.")
+    factor = factor_of(session, user.id)
+    by = "app" if factor is not None and _used(session, factor, keys, code, now) else "code" if _code_used(session, user, code, now) else ""
+    if not by:
+        row.tries += 1
+        row.ended_at = now if row.tries >= TRIES else None
+        append(session, Event("factor.failed.v1", now, f"user:{user.ref}"))
+        return None
+    row.ended_at = now
+    append(session, Event("user.signed_in.v1", now, f"user:{user.ref}", public={"factor": by}))
+    return begin_sign_in(session, user, now, caller, stay=stay, proven=True)
+
+
+def rewrap_secrets(session: Session, actor: Actor, *, keys: KeyFile, now: datetime) -> int:
+    """How many secrets were wrapped anew by the newest key. Raises NotAllowed but at the terminal, and core.envelope.NotOpenedError."""
+    require_terminal(actor)
+    rows = sealed_factors(session)
+    for number, ref, sealed in rows:
+        session.execute(sa.update(Factor).where(Factor.id == number).values(sealed=keys.rewrapped(sealed, factor_place(ref))))
+    append(session, Event("keys.rotated.v1", now, actor.name, public={"secrets": len(rows)}))
+    return len(rows)
+
+
+def _shown(key: bytes, email: str) -> NewApp:
+    return NewApp(base64.b32encode(key).decode(), _totp(key).get_provisioning_uri(email, _ISSUER))
+
+
+def _totp(key: bytes) -> TOTP:
+    """SHA-1, six digits, thirty seconds: what every app can do (RFC 6238; HMAC does not lean on collisions)."""
+    return TOTP(key, _DIGITS, SHA1(), STEP_S)  # noqa: S303 - as above
+
+
+def _used(session: Session, factor: Factor, keys: KeyFile, code: str, now: datetime) -> bool:
+    """Whether this is a code of the app's, not used before; it is used now."""
+    code = "".join(code.split())
+    if len(code) != _DIGITS or not (code.isascii() and code.isdecimal()):
+        return False
+    totp, at = _totp(keys.open(factor.sealed, factor_place(factor.ref))), int(now.timestamp()) // STEP_S
+    fits = [step for step in range(at - DRIFT, at + DRIFT + 1) if secrets.compare_digest(totp.generate(step * STEP_S), code.encode())]
+    if not fits:
+        return False
+    fresh = (Factor.id == factor.id, Factor.last_step < fits[-1])
+    return rowcount(session.execute(sa.update(Factor).where(*fresh).values(last_step=fits[-1], last_used_at=now))) == 1
+
+
+def _code_used(session: Session, user: User, code: str, now: datetime) -> bool:
+    unused = (RecoveryCode.user_id == user.id, RecoveryCode.code_sha256 == _code_sha256(code), RecoveryCode.used_at.is_(None))
+    return rowcount(session.execute(sa.update(RecoveryCode).where(*unused).values(used_at=now))) == 1
+
+
+def _fresh_codes(session: Session, user_id: int, now: datetime) -> list[str]:
+    _end_codes(session, user_id, now)
+    plain = [base64.b32encode(secrets.token_bytes(10)).decode().lower() for _ in range(CODES)]
+    session.add_all([RecoveryCode(user_id=user_id, code_sha256=_code_sha256(code), created_at=now, used_at=None) for code in plain])
+    session.flush()
+    return ["-".join(code[at : at + 4] for at in range(0, 16, 4)) for code in plain]
+
+
+def _end_codes(session: Session, user_id: int, now: datetime) -> None:
+    unused = (RecoveryCode.user_id == user_id, RecoveryCode.used_at.is_(None))
+    session.execute(sa.update(RecoveryCode).where(*unused).values(used_at=now))
+
+
+def _code_sha256(code: str) -> str:
+    return hashlib.sha256("".join(code.lower().split()).replace("-", "").encode("utf-8", "replace")).hexdigest()
+
+
+def _proven(session: Session, user_id: int, checked: Checked) -> User:
+    user = session.get_one(User, user_id, with_for_update=True)
+    if not checked.right or user.password_hash != checked.kept.password_hash:
+        raise Refused("This is not your password. Nothing was changed.", "proven")
+    return user
