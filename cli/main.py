@@ -25,6 +25,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "restore": ("cli.restore", "restore_command", "Restore a backup into a new place."),
     "escrow": ("cli.escrow", "escrow", "After a loss: whom to tell, and telling them."),
     "user": ("cli.user", "user", "Look after users."),
+    "keys": ("cli.keys", "keys", "Make a new key, and wrap every secret by it."),
     "account": ("cli.account", "account", "List the accounts there are."),
     "routes": ("cli.routes", "routes", "List every route of the portal and who is let in."),
 }

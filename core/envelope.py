@@ -4,7 +4,7 @@ A sealed record is `1.KEY.WRAPPED.CONTENT`: the number of its form, which wrappi
 content under the record's own key; both by AES-256-GCM (NIST SP 800-38D) with random nonces of 96 bits. Where it lies (tenant, table,
 record) is authenticated with both, so what was moved from one row to another does not open.
 
-The wrapping keys lie in a file, one a line, `NAME KEY`, the newest first. Older ones stay until nothing is wrapped by them any more.
+The wrapping keys lie in a file, one a line, `NAME KEY`, the newest first. Older ones stay: what lies in older backups opens by them.
 """
 
 from __future__ import annotations
@@ -66,11 +66,6 @@ class KeyFile:
     def rotate(self) -> None:
         """A new wrapping key for what is sealed from now on; the others stay, to open by. Raises OSError."""
         _write(self.path, {_name(): AESGCM.generate_key(256)} | self._keys())
-
-    def keep_newest(self) -> None:
-        """Drop all keys but the newest, once nothing is wrapped by them. Raises OSError."""
-        name, key = next(iter(self._keys().items()))
-        _write(self.path, {name: key})
 
     def wrapped_by_newest(self, sealed: str) -> bool:
         """Whether a record needs no new wrapping."""

@@ -132,11 +132,13 @@ def pass_factor(
 def rewrap_secrets(session: Session, actor: Actor, *, keys: KeyFile, now: datetime) -> int:
     """How many secrets were wrapped anew by the newest key. Raises NotAllowed but at the terminal, and core.envelope.NotOpenedError."""
     require_terminal(actor)
-    rows = sealed_factors(session)
-    for number, ref, sealed in rows:
-        session.execute(sa.update(Factor).where(Factor.id == number).values(sealed=keys.rewrapped(sealed, factor_place(ref))))
-    append(session, Event("keys.rotated.v1", now, actor.name, public={"secrets": len(rows)}))
-    return len(rows)
+    wrapped = 0
+    for number, ref, sealed in sealed_factors(session):
+        as_it_was = (Factor.id == number, Factor.sealed == sealed)  # else its person gave it up meanwhile
+        anew = keys.rewrapped(sealed, factor_place(ref))
+        wrapped += rowcount(session.execute(sa.update(Factor).where(*as_it_was).values(sealed=anew)))
+    append(session, Event("keys.rotated.v1", now, actor.name, public={"secrets": wrapped}))
+    return wrapped
 
 
 def _shown(key: bytes, email: str) -> NewApp:

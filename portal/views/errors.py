@@ -14,6 +14,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from werkzeug.exceptions import HTTPException, MethodNotAllowed, TooManyRequests
 
 from core.actions.policy import NotAllowed
+from core.envelope import NotOpenedError
 from core.render import render
 from portal.htmx import fragment_wanted, into_notices
 from portal.parts import parts
@@ -76,6 +77,12 @@ _NUL: Final = Problem(
     _NOTHING,
     "There is an invisible NUL character in the address or in what was typed. Type it again rather than pasting it.",
 )
+_LOCKED: Final = Problem(
+    503,
+    "A secret that is needed for this does not open",
+    _NOTHING,
+    "The operator of this installation has to put the file of wrapping keys back: it is in the recovery kit, and the log says more.",
+)
 _BY_WORD: Final = {"foreign": _FOREIGN, "nul": _NUL}
 """Why portal.security refused."""
 
@@ -85,6 +92,7 @@ def install(app: Flask) -> None:
     app.register_error_handler(HTTPException, _http)
     app.register_error_handler(CSRFError, _foreign)
     app.register_error_handler(NotAllowed, _not_allowed)
+    app.register_error_handler(NotOpenedError, _not_opened)
     app.register_error_handler(OperationalError, _database_away)
     app.register_error_handler(PoolTimeout, _database_away)
     app.register_error_handler(DBAPIError, _database_error)
@@ -111,6 +119,11 @@ def _foreign(error: Exception) -> Response:  # noqa: ARG001 - Flask's signature
 
 def _not_allowed(error: Exception) -> Response:
     return _answer(Problem(403, _BY_STATUS[403].what, str(error), ""))
+
+
+def _not_opened(error: Exception) -> Response:
+    _log.error("%s", error)
+    return _answer(_LOCKED)
 
 
 def _database_away(error: Exception) -> Response:

@@ -65,8 +65,8 @@ def test_a_rotation_wraps_anew_and_leaves_the_content_as_it_is(keys: KeyFile) ->
     again = keys.rewrapped(sealed, HERE)
     assert keys.wrapped_by_newest(again)
     assert again.split(".")[3] == sealed.split(".")[3]
-    keys.keep_newest()
-    assert len(read_keys(keys.path.read_bytes())) == 1
+    assert len(read_keys(keys.path.read_bytes())) == 2
+    keys.path.write_bytes(keys.path.read_bytes().splitlines(keepends=True)[0])
     assert keys.open(again, HERE) == b"canary"
     with pytest.raises(NotOpenedError, match="recovery kit"):
         keys.open(sealed, HERE)

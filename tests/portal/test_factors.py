@@ -6,6 +6,7 @@ import html
 import re
 from collections.abc import Callable
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
@@ -107,6 +108,17 @@ def test_it_is_given_up_by_the_password(make_site: Callable[..., Site]) -> None:
     assert post(client, "/security/app/remove", {"proven": PASSWORD}).status_code == 303
     assert "Your password alone signs you in" in client.get("/security/app").text
     assert post(site.client(), "/sign-in", {"email": PEOPLE["owner"], "password": PASSWORD}).location == "/"
+
+
+def test_lost_keys_are_told_and_nobody_gets_in_without(make_site: Callable[..., Site], tmp_path: Path) -> None:
+    site = make_site()
+    secret, codes = with_app(site)
+    (tmp_path / "wrapping-keys").unlink()
+    client = half_in(site)
+    answer = post(client, "/sign-in/code", {"code": shown(secret, LATER)})
+    assert answer.status_code == 503
+    assert "does not open" in answer.text
+    assert post(client, "/sign-in/code", {"code": codes[0]}).location == "/", "a recovery code needs none"
 
 
 def test_a_demonstration_has_none(make_site: Callable[..., Site]) -> None:
