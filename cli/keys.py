@@ -34,7 +34,6 @@ def rotate_command(data: Path | None) -> None:
             wrapped = rewrap_secrets(session, Actor(terminal=True), keys=found, now=datetime.now(UTC))
     except (NotOpenedError, OSError) as error:
         raise Sorry(f"Not every secret could be wrapped anew: {error} Those that were not open as before.", UNAVAILABLE) from error
-    print(
-        f"A new wrapping key is in use, and {wrapped} secret{'' if wrapped == 1 else 's'} {'was' if wrapped == 1 else 'were'} wrapped by it."
-    )
+    secrets = "1 secret was" if wrapped == 1 else f"{wrapped} secrets were"
+    print(f"A new wrapping key is in use, and {secrets} wrapped by it.")
     print("The recovery kit is renewed within five minutes; `./keychest backup now` makes one at once.")
