@@ -1,19 +1,16 @@
 """Serves the portal by waitress: `python wsgi.py [FD]`, on the listening socket FD when one is handed over, else on host and port."""
 
-import contextlib
 import os
-import secrets
 import signal
 import socket
 import sys
 from datetime import UTC, datetime
-from pathlib import Path
 
 import waitress  # type: ignore[import-untyped]
 
 from config import SettingError, Settings
 from core.backups.plan import Plan
-from core.envelope import FILE, KeyFile
+from core.envelope import FILE, KeyFile, kept_key
 from portal import Parts, create_app
 
 # Far above what the portal takes: its own page answers a list that is too long, and it does so by Content-Length, before it reads any.
@@ -23,6 +20,8 @@ MISCONFIGURED = 78
 
 def parts(settings: Settings) -> Parts:
     """What the portal is handed. Raises SettingError."""
+    keys = KeyFile(settings.data / FILE)
+    keys.make()
     return Parts(
         database_url=settings.database("portal"),
         redis_url=settings.redis_url,
@@ -37,7 +36,7 @@ def parts(settings: Settings) -> Parts:
         spot_check=settings.spot_check,
         sign_up=settings.sign_up,
         demo=_demo() if settings.demo else None,
-        keys=KeyFile(settings.data / FILE),
+        keys=keys,
         plan=Plan(**settings.backups("portal")),
     )
 
@@ -46,20 +45,6 @@ def _demo() -> tuple[str, str]:
     from demo.cast import EMAIL, PASSWORD
 
     return EMAIL, PASSWORD
-
-
-def kept_key(path: Path) -> str:
-    """The key in this file, made by whoever comes first: it appears whole or not at all, readable by its owner alone."""
-    if not path.exists():
-        fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
-        with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(secrets.token_urlsafe(48))
-            file.flush()
-            os.fsync(file.fileno())
-        with contextlib.suppress(FileExistsError):
-            os.link(fresh, path)
-        fresh.unlink()
-    return path.read_text().strip()
 
 
 def main(arguments: list[str]) -> int:

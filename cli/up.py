@@ -26,6 +26,7 @@ from core.backups.engine import BackupError
 from core.backups.pgbackrest_program import Program
 from core.backups.plan import Plan
 from core.broker import answers
+from core.envelope import FILE, KeyFile, kept_key
 from core.scanner.roots import Roots, RootsUnreadable
 from core.store.accounts import operator_exists
 from core.store.db import Sessions
@@ -58,6 +59,7 @@ def run(settings: Settings, data: Path | None = None, *, beside: Sequence[Child]
 
     Raises Sorry for what stops the start.
     """
+    _make_keys(settings)
     with listen(settings.host, settings.port) as listener:
         settings = dataclasses.replace(settings, port=listener.getsockname()[1])
         key_made = _development_key(settings)
@@ -86,6 +88,13 @@ def run(settings: Settings, data: Path | None = None, *, beside: Sequence[Child]
         if own:
             broker.tidy(own)
         say("Stopped. Everything is kept.")
+
+
+def _make_keys(settings: Settings) -> None:
+    """Before anything runs: the first backup's recovery kit is to hold them."""
+    if not settings.secret_key:
+        kept_key(settings.data / "secret-key")
+    KeyFile(settings.data / FILE).make()
 
 
 def _development_key(settings: Settings) -> str:

@@ -1,4 +1,4 @@
-"""`./keychest user create EMAIL --operator` and `user link EMAIL`: a user, or a lost password, without a browser."""
+"""`./keychest user`: make one, a link for a lost password, and help for a lost device, all without a browser."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from pathlib import Path
 import click
 
 from cli import place
-from cli.db import engine_for, make_ready
+from cli.db import engine_for, make_ready, require_ready
 from cli.words import USAGE, Sorry
 from core.actions.accounts import create_user, issue_welcome_link
+from core.actions.factors import drop_factor
 from core.actions.policy import Actor, Refused
 from core.store.db import Sessions
 
@@ -37,6 +38,21 @@ def create(email: str, operator: bool, data: Path | None) -> None:
 def link(email: str, data: Path | None) -> None:
     """Print a new link for a user: it works once, for 24 hours, and there they choose a new password."""
     _print_link(data, functools.partial(issue_welcome_link, email=email))
+
+
+@user.command("drop-factor")
+@click.argument("email")
+@place.data_option
+def drop_factor_command(email: str, data: Path | None) -> None:
+    """Take the second factor of somebody away who lost device and recovery codes. Their sign-ins end; make sure that it is them."""
+    settings = place.settings(data=data)
+    require_ready(settings, data)
+    try:
+        with engine_for(settings, "portal") as engine, Sessions(engine).writing() as session:
+            drop_factor(session, Actor(terminal=True), email=email, now=datetime.now(UTC))
+    except Refused as refusal:
+        raise Sorry(str(refusal), USAGE) from None
+    print(f"The password of {email} alone signs them in now, and a mail tells them so.")
 
 
 def _print_link(data: Path | None, issue: Callable[..., str]) -> None:

@@ -7,6 +7,7 @@ from alembic import context
 
 import audit.tables
 import core.store.accounts
+import core.store.approvals
 import core.store.backups
 import core.store.endpoints
 import core.store.factors
@@ -27,6 +28,7 @@ from core.store.schema import declared
 MODULES = (
     audit.tables,
     core.store.accounts,
+    core.store.approvals,
     core.store.backups,
     core.store.endpoints,
     core.store.factors,

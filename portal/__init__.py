@@ -9,6 +9,7 @@ from portal import frame, htmx, identity, limits, security
 from portal.parts import Parts, connect
 from portal.views import (
     api,
+    approvals,
     backups,
     certificates,
     domains,
@@ -42,6 +43,7 @@ _VIEWS = (
     certificates.views,
     mails.views,
     bin_views.views,
+    approvals.views,
     backups.views,
     sign_ins.views,
     tokens.views,
@@ -61,7 +63,7 @@ def create_app(parts: Parts) -> Flask:
     connect(app, parts)
     security.install(app, parts)
     identity.install(app, parts)
-    limits.install(app)
+    limits.install(app, parts.redis_url)
     frame.install(app, parts)
     errors.install(app)
     for views in _VIEWS:

@@ -11,14 +11,15 @@ from typing import Final, cast
 from flask import Flask, current_app, g
 from sqlalchemy.orm import Session
 
-from core.actions.policy import INSTALLATION_POLICY, Permission
+from core.actions.policy import INSTALLATION_POLICY, Permission, allows
 from core.backups.alarms import KINDS
 from core.broker import answers
 from core.store.accounts import SignedIn
+from core.store.approvals import waiting_for
 from core.store.backups import Alarm, open_alarms
 from core.store.heartbeats import heartbeats
 from core.store.listing import counts
-from portal.identity import person
+from portal.identity import person, who
 from portal.parts import Parts, now, parts, reading
 
 ASKED_EVERY_S: Final = 5.0
@@ -43,6 +44,10 @@ class Frame:
     alarm: str = ""
     demo: bool = False
     spot_check: bool = False
+    waiting: int = 0
+    """How many approvals wait for this person."""
+    factor_needed: bool = False
+    """A role on the installation rests until its person has a second factor."""
 
     @property
     def initials(self) -> str:
@@ -115,7 +120,15 @@ def frame() -> Frame:
         alarm=_alarm() if Permission.SEE_OPERATIONS in INSTALLATION_POLICY.get(signed_in.installation_role, ()) else "",
         demo=parts().demo is not None,
         spot_check=parts().spot_check,
+        waiting=_waiting(signed_in),
+        factor_needed=(actor := who()) is not None and actor.unproven,
     )
+
+
+def _waiting(signed_in: SignedIn) -> int:
+    if signed_in.account_id is None or not allows(signed_in.role, Permission.REMOVE_DOMAINS):
+        return 0
+    return waiting_for(reading(), signed_in.account_id, signed_in.user_id, now())
 
 
 def alarms_going_on() -> tuple[Alarm, ...]:

@@ -50,6 +50,13 @@ def into_notices(response: Response) -> Response:
     return response
 
 
+def into_main(response: Response) -> Response:
+    """Let htmx put this page's main part in the place of the one that is looked at, wherever it was asked for."""
+    response.headers["HX-Retarget"] = response.headers["HX-Reselect"] = "#main"
+    response.headers["HX-Reswap"] = "outerHTML show:window:top"
+    return response
+
+
 def page_looked_at() -> str:
     """The path of the page that the person has before them: what was asked for by GET, or what htmx says it stands on."""
     asked = _request()

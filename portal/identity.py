@@ -14,7 +14,7 @@ from core.actions.accounts import STAYS_FOR, NewSignIn, token_sha256
 from core.actions.policy import Actor
 from core.store.accounts import SignedIn, signed_in
 from portal.htmx import go_to, page_looked_at
-from portal.parts import Parts, now, reading
+from portal.parts import Parts, now, parts, reading
 
 SIGN_IN = "/sign-in"
 FACTOR = "/sign-in/code"
@@ -73,6 +73,7 @@ def who() -> Actor | None:
         account_ref=found.account_ref,
         role=found.role,
         installation_role=found.installation_role,
+        unproven=parts().production and found.installation_role != "" and not found.has_factor,
     )
 
 

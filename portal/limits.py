@@ -1,16 +1,26 @@
-"""How often doors may be tried. Kept in the portal's own memory: one process serves people, and a restart forgives."""
+"""How often doors may be tried, counted in the broker: over all processes that serve people.
+
+While the broker is away each process counts for itself, and more strictly: people still get in, and nobody gets more tries by it.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import ipaddress
+from collections.abc import Callable
+from typing import Final
 
 from flask import Flask, request
 from flask_limiter import Limiter
+from limits.storage import MemoryStorage
+from redis.backoff import NoBackoff
+from redis.retry import Retry
 
-PER_ADDRESS = "10 per minute"
-PER_PERSON_AND_NETWORK = "30 per hour"
-PER_PERSON = "300 per hour"
+PER_ADDRESS, PER_ADDRESS_ALONE = "10 per minute", "5 per minute"
+PER_PERSON_AND_NETWORK, PER_PERSON_AND_NETWORK_ALONE = "30 per hour", "15 per hour"
+PER_PERSON, PER_PERSON_ALONE = "300 per hour", "100 per hour"
+"""The second of each holds while the broker is away."""
+_PATIENCE_S: Final = 0.5
 
 
 def _address() -> str:
@@ -35,13 +45,30 @@ def _person_and_network() -> str:
     return f"{_person()} {network()}"
 
 
-limiter = Limiter(key_func=_address, storage_uri="memory://", headers_enabled=False)
-by_address = limiter.shared_limit(PER_ADDRESS, scope="doors", key_func=_address)
-by_person_and_network = limiter.limit(PER_PERSON_AND_NETWORK, key_func=_person_and_network)
-by_person = limiter.limit(PER_PERSON, key_func=_person)
+def _either(usual: str, alone: str) -> Callable[[], str]:
+    """The limit that holds now."""
+    return lambda: alone if isinstance(limiter.limiter.storage, MemoryStorage) else usual
+
+
+limiter = Limiter(key_func=_address, headers_enabled=False)
+by_address = limiter.shared_limit(_either(PER_ADDRESS, PER_ADDRESS_ALONE), scope="doors", key_func=_address)
+by_proof = limiter.shared_limit(
+    _either(PER_ADDRESS, PER_ADDRESS_ALONE), scope="doors", key_func=_address, exempt_when=lambda: "proof" not in request.form
+)
+"""As `by_address`, of what asks for a password at times."""
+by_person_and_network = limiter.limit(_either(PER_PERSON_AND_NETWORK, PER_PERSON_AND_NETWORK_ALONE), key_func=_person_and_network)
+by_person = limiter.limit(_either(PER_PERSON, PER_PERSON_ALONE), key_func=_person)
 """Tight for one person from one network, wide for one person from everywhere: a stranger elsewhere must not lock them out."""
 
 
-def install(app: Flask) -> None:
-    """Count from now on."""
+def install(app: Flask, redis_url: str) -> None:
+    """Count from now on. The broker is not asked before the first door is tried."""
+    app.config.update(
+        RATELIMIT_STORAGE_URI=redis_url.replace("unix://", "redis+unix://", 1) if redis_url else "memory://",
+        RATELIMIT_STORAGE_OPTIONS={
+            "retry": Retry(NoBackoff(), 0), "socket_timeout": _PATIENCE_S, "socket_connect_timeout": _PATIENCE_S,
+        } if redis_url else {},
+        RATELIMIT_IN_MEMORY_FALLBACK_ENABLED=True,
+        RATELIMIT_KEY_PREFIX="doors",
+    )  # fmt: skip
     limiter.init_app(app)

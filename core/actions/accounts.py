@@ -17,6 +17,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
+from core.actions.letters import tell_by_mail
 from core.actions.passwords import Checked, PasswordHash
 from core.actions.policy import Actor, NotAllowed, Refused, require_person, require_terminal
 from core.store.accounts import (
@@ -34,6 +35,7 @@ from core.store.base import new_ref
 from core.store.db import rowcount
 from core.store.factors import factor_of
 from core.store.letters import Letter
+from core.store.teams import own_accounts
 from core.store.watches import STATES, WatchTally
 
 LINK_LASTS = timedelta(hours=24)
@@ -42,6 +44,10 @@ STAYS_FOR = timedelta(days=14)
 """Of who asked to stay signed in."""
 HALF_LASTS = timedelta(minutes=10)
 Kind = Literal["setup", "welcome"]
+CHANGED: Final = (
+    "Your password was changed, and every other sign-in of yours has ended. If it was not you, somebody knows your password or reads your "
+    'mail: choose a new one at once by "Forgotten?" on the sign-in page, and tell the operator.'
+)
 _EMAIL = re.compile(r"[^@\s<>\"',;:\\()\[\]\x00-\x1f\x7f]{1,64}@[a-z0-9-]+(\.[a-z0-9-]+)*")
 
 
@@ -180,6 +186,7 @@ def change_password(session: Session, actor: Actor, *, checked: Checked, passwor
     if not checked.right or user.password_hash != checked.kept.password_hash:
         raise Refused("This is not your password as it is now. Nothing was changed.", "current")
     keep_password(session, user, password_hash, now, keep=keep)
+    tell_by_mail(session, user.email, "Your password for KeyChest was changed", CHANGED, now=now)
     append(session, Event("password.changed.v1", now, actor.name))
 
 
@@ -190,6 +197,20 @@ def sign_out(session: Session, actor: Actor, *, session_id: int, now: datetime) 
         return
     row.ended_at = now
     append(session, Event("user.signed_out.v1", now, actor.name))
+
+
+def switch_account(session: Session, actor: Actor, *, ref: str, sign_in_id: int) -> str | None:
+    """The name of the account of the actor's that they look at from now on, in this sign-in; None where they belong to none such."""
+    mine = next((each for each in own_accounts(session, require_person(actor)) if each.ref == ref), None)
+    if mine is None:
+        return None
+    look_at(session, sign_in_id, mine.id)
+    return mine.name
+
+
+def look_at(session: Session, sign_in_id: int, account_id: int) -> None:
+    """Which account this sign-in looks at from now on."""
+    session.execute(sa.update(LoginSession).where(LoginSession.id == sign_in_id).values(account_id=account_id))
 
 
 def begin_sign_in(session: Session, user: User, now: datetime, caller: Caller, *, stay: bool = False, proven: bool = False) -> NewSignIn:

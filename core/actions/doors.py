@@ -12,8 +12,18 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
-from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in, create_person, keep_password, require_address, token_sha256
-from core.actions.letters import write_letter
+from core.actions.accounts import (
+    CHANGED,
+    UNKNOWN,
+    Caller,
+    NewSignIn,
+    begin_sign_in,
+    create_person,
+    keep_password,
+    require_address,
+    token_sha256,
+)
+from core.actions.letters import tell_by_mail, write_letter
 from core.actions.passwords import Checked, PasswordHash
 from core.actions.policy import Actor, Refused, require_person
 from core.store.accounts import User, user_by_email
@@ -49,6 +59,7 @@ def reset_password(session: Session, *, token: str, password_hash: PasswordHash,
     if user is None or user.id != letter.user_id:
         raise Refused(_GONE)
     keep_password(session, user, password_hash, now)
+    tell_by_mail(session, user.email, "Your password for KeyChest was changed", CHANGED, now=now)
     append(session, Event("password.reset.v1", now, f"user:{user.ref}"))
     return begin_sign_in(session, user, now, caller)
 
@@ -99,6 +110,8 @@ def confirm_email(session: Session, *, kind: Literal["email_old", "email_new"], 
         raise Refused(f"{email} cannot be used: somebody else here has it by now. Your address stays as it was.")
     user.email = email
     _end(session, sa.and_(Letter.kind == "reset", Letter.email == letter.words["from"]), now)
+    told = f"You sign in with {email} from now on, and mails go there. This is the last one to this address."
+    tell_by_mail(session, str(letter.words["from"]), "Your address for KeyChest was changed", told, now=now)
     append(session, Event("email.changed.v1", now, f"user:{user.ref}", private={"from": letter.words["from"], "to": email}))
     return email
 

@@ -20,10 +20,11 @@ from sqlalchemy.orm import Session
 
 from audit.log import Event, append
 from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in
+from core.actions.letters import tell_by_mail
 from core.actions.passwords import Checked
 from core.actions.policy import Actor, Refused, require_person, require_terminal
 from core.envelope import KeyFile
-from core.store.accounts import LoginSession, User
+from core.store.accounts import LoginSession, User, user_by_email
 from core.store.base import new_ref
 from core.store.db import rowcount
 from core.store.factors import Factor, RecoveryCode, factor_of, factor_place, half_signed_in, sealed_factors
@@ -35,6 +36,9 @@ DRIFT: Final = 1
 """So many time steps may an app's clock be off, either way."""
 _DIGITS: Final = 6
 _ISSUER: Final = "KeyChest"
+_NOT_YOU: Final = "If it was not you, choose a new password at once, and tell the operator."
+_ADDED: Final = f"Signing in needs a code from an authenticator app from now on. Every other sign-in of yours has ended. {_NOT_YOU}"
+_REMOVED: Final = f"Your second factor was taken away: your password alone signs you in. {_NOT_YOU}"
 _WRONG: Final = "This is not the code that your app shows now. Wait for the next one, and look whether the clock of the device is right."
 
 
@@ -80,6 +84,7 @@ def confirm_app(session: Session, actor: Actor, *, keys: KeyFile, code: str, kee
     factor.confirmed_at = now
     others = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None), LoginSession.id != keep)
     session.execute(sa.update(LoginSession).where(*others).values(ended_at=now))
+    tell_by_mail(session, user.email, "KeyChest asks for a code now", _ADDED, now=now)
     append(session, Event("factor.added.v1", now, actor.name))
     return _fresh_codes(session, user.id, now)
 
@@ -87,11 +92,20 @@ def confirm_app(session: Session, actor: Actor, *, keys: KeyFile, code: str, kee
 def give_up_app(session: Session, actor: Actor, *, checked: Checked, now: datetime) -> None:
     """The password alone signs in from now on; recovery codes end too. Raises Refused for a wrong password."""
     user = _proven(session, require_person(actor), checked)
-    mine = (Factor.user_id == user.id, Factor.deleted_at.is_(None))
-    if not rowcount(session.execute(sa.update(Factor).where(*mine).values(deleted_at=now, sealed=""))):
+    if not _dropped(session, user, now):
         raise Refused("You have no second factor. Nothing was changed.")
-    _end_codes(session, user.id, now)
     append(session, Event("factor.removed.v1", now, actor.name))
+
+
+def drop_factor(session: Session, actor: Actor, *, email: str, now: datetime) -> None:
+    """For who lost device and codes: the terminal takes the factor away, and every sign-in of theirs ends. Raises Refused."""
+    require_terminal(actor)
+    user = user_by_email(session, email)
+    if user is None or not _dropped(session, user, now):
+        raise Refused("There is no user with this address who has a second factor. Nothing was changed.", "email")
+    theirs = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None))
+    session.execute(sa.update(LoginSession).where(*theirs).values(ended_at=now))
+    append(session, Event("factor.dropped.v1", now, actor.name, private={"user": user.ref}))
 
 
 def new_codes(session: Session, actor: Actor, *, checked: Checked, now: datetime) -> list[str]:
@@ -183,6 +197,16 @@ def _end_codes(session: Session, user_id: int, now: datetime) -> None:
 
 def _code_sha256(code: str) -> str:
     return hashlib.sha256("".join(code.lower().split()).replace("-", "").encode("utf-8", "replace")).hexdigest()
+
+
+def _dropped(session: Session, user: User, now: datetime) -> bool:
+    mine = (Factor.user_id == user.id, Factor.deleted_at.is_(None))
+    had = factor_of(session, user.id) is not None
+    session.execute(sa.update(Factor).where(*mine).values(deleted_at=now, sealed=""))
+    _end_codes(session, user.id, now)
+    if had:
+        tell_by_mail(session, user.email, "KeyChest asks for no code any more", _REMOVED, now=now)
+    return had
 
 
 def _proven(session: Session, user_id: int, checked: Checked) -> User:

@@ -19,6 +19,7 @@ from core.store.letters import Letter, due_letters
 from core.store.teams import Invitation
 
 LetterKind = Literal["reset", "sign_up", "invitation", "email_old", "email_new", "told"]
+TOLD_WITHIN: Final = timedelta(days=2)
 LEASE: Final = timedelta(minutes=3)
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=30), timedelta(hours=1)
 
@@ -56,6 +57,11 @@ def write_letter(
         )
     )
     session.flush()
+
+
+def tell_by_mail(session: Session, email: str, subject: str, text: str, *, now: datetime, account_id: int | None = None) -> None:
+    """Tell a person what was done to what is theirs, so that they can undo what they did not want."""
+    write_letter(session, "told", email=email, account_id=account_id, words={"subject": subject, "text": text}, lasts=TOLD_WITHIN, now=now)
 
 
 def claim_letters(session: Session, *, most: int, now: datetime) -> list[Letter]:

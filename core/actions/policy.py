@@ -71,6 +71,8 @@ class Actor:
     installation_role: str = ""
     terminal: bool = False
     worker: bool = False
+    unproven: bool = False
+    """Their role on the installation rests until they have a second factor."""
 
     @property
     def name(self) -> str:
@@ -103,11 +105,14 @@ def require_person(actor: Actor) -> int:
 
 def permissions(actor: Actor) -> frozenset[Permission]:
     """All that the actor may do, in their account and on the installation."""
-    return POLICY.get(actor.role, frozenset()) | INSTALLATION_POLICY.get(actor.installation_role, frozenset())
+    on_the_installation = frozenset() if actor.unproven else INSTALLATION_POLICY.get(actor.installation_role, frozenset())
+    return POLICY.get(actor.role, frozenset()) | on_the_installation
 
 
 def require_installation(actor: Actor, permission: Permission) -> None:
     """Raises NotAllowed unless the actor's role on the installation includes the permission; the terminal may do all."""
+    if actor.unproven and permission in INSTALLATION_POLICY.get(actor.installation_role, frozenset()):
+        raise NotAllowed("Who runs an installation needs a second factor. Set one up under Security, in the menu under your name.")
     if not actor.terminal and permission not in INSTALLATION_POLICY.get(actor.installation_role, frozenset()):
         raise NotAllowed("This is for the people who run this installation. An operator can make somebody one, at the terminal.")
 

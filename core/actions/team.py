@@ -1,4 +1,4 @@
-"""Who belongs to an account: inviting, joining, changing a role, removing, bringing back, leaving, and going over to another account.
+"""Who belongs to an account: inviting, joining, changing a role, removing, bringing back, and leaving.
 
 An account always has an owner. Whoever changes its team holds the account's row, so that two owners who step down at once do so one
 after the other, and the second is refused.
@@ -14,14 +14,14 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
-from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in, require_address, token_sha256
-from core.actions.letters import cancel_letters, write_letter
+from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in, look_at, require_address, token_sha256
+from core.actions.letters import cancel_letters, tell_by_mail, write_letter
 from core.actions.passwords import PasswordHash
 from core.actions.policy import ROLES, Actor, Permission, Refused, require, require_person
 from core.store.accounts import Account, LoginSession, Membership, User, first_account, user_by_email
 from core.store.base import new_ref
 from core.store.db import rowcount
-from core.store.teams import Invitation, invited, own_accounts, usable_invitation
+from core.store.teams import Invitation, invited, usable_invitation
 
 IN_BIN_FOR: Final = timedelta(days=30)
 DAYS: Final = (1, 7, 30)
@@ -98,7 +98,7 @@ def join(session: Session, actor: Actor, *, token: str, sign_in_id: int, now: da
             "the person it is for. Nothing was changed."
         )
     name = _enter(session, invitation, user, now)
-    _look_at(session, sign_in_id, invitation.account_id)
+    look_at(session, sign_in_id, invitation.account_id)
     append(session, _joined(session, invitation, user, now))
     return name
 
@@ -142,6 +142,8 @@ def change_role(session: Session, actor: Actor, *, user_ref: str, role: str, now
         _keep_an_owner(session, account_id, user.id)
         _withdraw_theirs(session, account_id, user.id, now)
     membership.role = role
+    subject = f"You are {'an' if role == 'owner' else 'a'} {role} of {{}} now"
+    _tell(session, user, account_id, subject=subject, text=f"An owner changed your role from {before}.", now=now)
     append(session, Event("role.changed.v1", now, actor.name, actor.account_ref, {"from": before, "to": role}, {"user": user.ref}))
     return user.email
 
@@ -158,6 +160,8 @@ def remove_member(session: Session, actor: Actor, *, user_ref: str, now: datetim
         return None
     user, membership = found
     _go(session, account_id, membership, now)
+    gone = "An owner removed you. An owner can bring you back for 30 days."
+    _tell(session, user, account_id, subject="You do not belong to {} any more", text=gone, now=now)
     append(session, Event("member.removed.v1", now, actor.name, actor.account_ref, {"role": membership.role}, {"user": user.ref}))
     return user.email
 
@@ -176,6 +180,8 @@ def restore_member(session: Session, actor: Actor, *, user_ref: str, now: dateti
         return None
     user, membership = row
     membership.deleted_at = None
+    back = f"An owner brought you back, as {membership.role}."
+    _tell(session, user, account_id, subject="You belong to {} again", text=back, now=now)
     append(session, Event("member.restored.v1", now, actor.name, actor.account_ref, {"role": membership.role}, {"user": user.ref}))
     return str(user.email)
 
@@ -191,13 +197,9 @@ def leave(session: Session, actor: Actor, *, now: datetime) -> None:
     append(session, Event("member.left.v1", now, actor.name, actor.account_ref, {"role": membership.role}))
 
 
-def switch_account(session: Session, actor: Actor, *, ref: str, sign_in_id: int) -> str | None:
-    """The name of the account of the actor's that they look at from now on, in this sign-in; None where they belong to none such."""
-    mine = next((each for each in own_accounts(session, require_person(actor)) if each.ref == ref), None)
-    if mine is None:
-        return None
-    _look_at(session, sign_in_id, mine.id)
-    return mine.name
+def _tell(session: Session, user: User, account_id: int, *, subject: str, text: str, now: datetime) -> None:
+    name = session.get_one(Account, account_id).name
+    tell_by_mail(session, user.email, subject.format(name), text, account_id=account_id, now=now)
 
 
 def _open(session: Session, token: str, now: datetime) -> Invitation:
@@ -249,10 +251,6 @@ def _keep_an_owner(session: Session, account_id: int, leaving: int) -> None:
     )  # fmt: skip
     if session.scalar(others.limit(1)) is None:
         raise Refused(_LAST_OWNER)
-
-
-def _look_at(session: Session, sign_in_id: int, account_id: int) -> None:
-    session.execute(sa.update(LoginSession).where(LoginSession.id == sign_in_id).values(account_id=account_id))
 
 
 def _withdraw_theirs(session: Session, account_id: int, user_id: int, now: datetime) -> None:

@@ -65,6 +65,7 @@ MEANINGS: Final[tuple[tuple[frozenset[int], str, Trouble, str], ...]] = (
     (frozenset({55}), r"unable to open missing file", "damaged", _DAMAGED),
     (frozenset({26, 29, 95}), r"", "damaged", _DAMAGED),
     (frozenset({42}), r"(Format|Crypto|Checksum)Error", "damaged", _DAMAGED),
+    (frozenset({99}), r"(?s)unable to load backup manifest file.*(Format|Crypto|Checksum)Error", "damaged", _DAMAGED),  # JSON in it
     (frozenset({44, 51, 58}), r"", "wrong database", "The repository is another database's"),
     (frozenset({82}), r"", "missing WAL", "WAL does not reach the repository"),
     (frozenset({38, 40}), r"", "refused", "Something is there already, and was left as it is"),

@@ -100,6 +100,8 @@ class SignedIn:
     account_ref: str
     account_name: str
     role: str
+    has_factor: bool
+    """Whether a password alone does not sign them in."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -136,8 +138,10 @@ class Counted:
 
 def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | None:
     """Who a cookie's token belongs to; None when the sign-in ended, ran out, or its user or membership is gone."""
+    factors = sa.table("factors", sa.column("user_id"), sa.column("confirmed_at"), sa.column("deleted_at"))
+    has_factor = sa.exists().where(factors.c.user_id == User.id, factors.c.confirmed_at.is_not(None), factors.c.deleted_at.is_(None))
     row = session.execute(
-        sa.select(LoginSession, User, Account, Membership)
+        sa.select(LoginSession, User, Account, Membership, has_factor)
         .join(User, User.id == LoginSession.user_id)
         .outerjoin(Account, sa.and_(Account.id == LoginSession.account_id, Account.deleted_at.is_(None)))
         .outerjoin(
@@ -154,7 +158,7 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
     ).first()
     if row is None:
         return None
-    sign_in, user, account, membership = row
+    sign_in, user, account, membership, factor = row
     member = account is not None and membership is not None
     return SignedIn(
         session_id=sign_in.id,
@@ -166,6 +170,7 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
         account_ref=account.ref if member else "",
         account_name=account.name if member else "",
         role=membership.role if member else "",
+        has_factor=bool(factor),
     )
 
 

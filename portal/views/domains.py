@@ -3,24 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.domains import add_domains, remove_watches, restore_watches
-from core.actions.policy import Actor, Permission, require
+from core.actions.domains import add_domains, restore_watches
+from core.actions.passwords import Checked, check_password, kept_of
+from core.actions.policy import Actor, Permission, Refused, require, require_person
+from core.actions.removals import ProofNeeded, remove_names
 from core.actions.watches import scan_now
 from core.net.lists import ListRefused, read_list
 from core.net.upgrades import PROTOCOLS
 from core.render import plural
-from core.store.accounts import accounts_allowed
+from core.store.accounts import User, accounts_allowed
 from core.store.listing import MOST_TEXT, PAGE, Wanted, counts, listing, means_beginning, rows_by_ref
 from portal.gate import gate
 from portal.html import fragment, page, tell
-from portal.parts import acting, now, parts, reading
+from portal.htmx import into_main
+from portal.limits import by_proof
+from portal.parts import acting, looking, now, parts, reading
 from portal.pasted import Results, results, wanted
 
 views = Blueprint("domains", __name__)
@@ -75,12 +79,21 @@ def add(actor: Actor) -> ResponseReturnValue:
 
 
 @views.post("/domains/remove")
+@by_proof
 @gate(Permission.REMOVE_DOMAINS)
 def remove(actor: Actor) -> ResponseReturnValue:
     """Put the selected names into the bin, and offer to take it back."""
     refs = request.form.getlist("ref")[:PAGE]
-    with acting() as session:
-        removed = remove_watches(session, actor, refs=refs, now=now())
+    checked = _proof(actor) if "proof" in request.form else None
+    try:
+        with acting() as session:
+            done = remove_names(session, actor, refs=refs, checked=checked, now=now())
+    except Refused as refused:
+        return _ask_proof(refs, "" if isinstance(refused, ProofNeeded) else str(refused))
+    if done.waiting:
+        tell("info", f"{plural(done.waiting, 'name')} wait for somebody else's yes: an owner or manager was asked by mail.")
+        return redirect("/approvals", 303)
+    removed = done.removed
     if removed:
         asked = _wanted(request.form)
         place = {"q": asked.text, "state": asked.state, "sort": asked.sort, "after": asked.after, "before": asked.before}
@@ -89,6 +102,20 @@ def remove(actor: Actor) -> ResponseReturnValue:
     else:
         tell("info", _NONE)
     return _back()
+
+
+def _proof(actor: Actor) -> Checked:
+    with looking() as session:
+        user = session.get_one(User, require_person(actor))
+        kept = kept_of(session, user.email)
+    return check_password(kept, request.form.get("proof", ""))
+
+
+def _ask_proof(refs: Sequence[str], error: str) -> ResponseReturnValue:
+    """The same removal again, with a field for the password."""
+    place = [(name, request.form[name]) for name in ("q", "state", "sort", "after", "before") if request.form.get(name)]
+    fields = [*(("ref", ref) for ref in refs), *place]
+    return into_main(page("domains/prove.html", status=422 if error else 200, tab="domains", fields=fields, count=len(refs), error=error))
 
 
 @views.post("/domains/restore")

@@ -7,6 +7,7 @@ from typing import Final
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
+from core.actions.accounts import switch_account
 from core.actions.policy import POLICY, ROLES, Actor, Permission, Refused, require, require_person
 from core.actions.roles import matrix
 from core.actions.team import (
@@ -17,7 +18,6 @@ from core.actions.team import (
     leave,
     remove_member,
     restore_member,
-    switch_account,
     withdraw_invitation,
 )
 from core.store.letters import Letter, newest_about

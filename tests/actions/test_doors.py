@@ -13,7 +13,7 @@ import sqlalchemy as sa
 
 from audit.tables import OutboxEvent
 from core.actions import doors, team
-from core.actions.accounts import sign_in, token_sha256
+from core.actions.accounts import change_password, sign_in, token_sha256
 from core.actions.letters import cancel_letters
 from core.actions.passwords import Checked, check_password, hash_password, kept_of
 from core.actions.policy import Actor, Refused
@@ -24,7 +24,7 @@ from core.store.letters import Letter, letters_due, newest_about, purge_letters
 from core.store.teams import invited
 from jobs.context import Context
 from jobs.letters import send_letters
-from tests.actions.test_team import HASH, person
+from tests.actions.test_team import HASH, joined, person
 from tests.make import NOW
 
 HOUR = timedelta(hours=1)
@@ -316,3 +316,38 @@ def test_a_subject_takes_no_second_line_from_a_name(sessions: Sessions, post: Po
     head = mail.partition("\n\n")[0]
     assert "\nBcc:" not in head
     assert "To: vera@example.org" in head
+
+
+def test_who_is_removed_or_given_another_role_is_told_by_mail(sessions: Sessions, post: Post) -> None:
+    with sessions.writing() as session:
+        owner, _ = person(session, "mira@example.org")
+        vera, _ = joined(session, owner, "vera@example.org", "viewer")
+        team.change_role(session, owner, user_ref=vera.user_ref, role="manager", now=NOW)
+        team.remove_member(session, owner, user_ref=vera.user_ref, now=NOW)
+        team.restore_member(session, owner, user_ref=vera.user_ref, now=NOW)
+    mails = post.send()
+    assert all("To: vera@example.org" in mail for mail in mails)
+    subjects = sorted(re.findall(r"^Subject: (.*)$", "\n".join(mails), re.MULTILINE))
+    assert subjects == [
+        "You are a manager of example.org now",
+        "You belong to example.org again",
+        "You do not belong to example.org any more",
+    ]
+
+
+def test_a_changed_password_and_address_are_told(sessions: Sessions, post: Post) -> None:
+    with sessions.writing() as session:
+        actor, _ = person(session, "mira@example.org")
+    checked = proven(sessions, "mira@example.org")
+    with sessions.writing() as session:
+        change_password(session, actor, checked=checked, password_hash=HASH, keep=0, now=NOW)
+    (mail,) = post.send()
+    assert "Subject: Your password for KeyChest was changed" in mail
+    change(sessions, actor, "vera@example.org")
+    old, new = both(post.send())
+    with sessions.writing() as session:
+        doors.confirm_email(session, kind="email_old", token=old, now=NOW)
+        doors.confirm_email(session, kind="email_new", token=new, now=NOW)
+    (mail,) = post.send()
+    assert "To: mira@example.org" in mail, "the one who may not have wanted it"
+    assert "You sign in with vera@example.org" in mail

@@ -187,7 +187,7 @@ def test_a_mailed_link_does_not_go_round_it(sessions: Sessions, keys: KeyFile) -
     with sessions.writing() as session:
         user_id = session.scalar(sa.select(Factor.user_id))
         write_letter(session, "reset", email=EMAIL, user_id=user_id, lasts=timedelta(hours=1), now=NOW)
-        session.execute(sa.update(Letter).values(token_sha256=token_sha256("mailed")))
+        session.execute(sa.update(Letter).where(Letter.kind == "reset").values(token_sha256=token_sha256("mailed")))
         fresh = doors.reset_password(session, token="mailed", password_hash=HASH, now=NOW)
         assert fresh.factor_due
         assert signed_in(session, token_sha256(fresh.token), NOW) is None
@@ -229,3 +229,29 @@ def test_the_recovery_kit_s_keys_open_them_and_others_do_not(sessions: Sessions,
         assert opens(session, keys.path.read_bytes()) == ""
         assert "is not there" in opens(session, other.path.read_bytes())
         assert "damaged" in opens(session, b"")
+
+
+def test_the_terminal_helps_who_lost_device_and_codes(sessions: Sessions, keys: KeyFile) -> None:
+    actor, _, codes = set_up(sessions, keys)
+    with sessions.writing() as session:
+        half = enter(session, NOW)
+        with pytest.raises(NotAllowed):
+            factors.drop_factor(session, actor, email=EMAIL, now=NOW)
+        factors.drop_factor(session, TERMINAL, email=EMAIL.upper(), now=NOW)
+        assert half_signed_in(session, token_sha256(half.token), NOW) is None
+        assert not enter(session, NOW).factor_due
+        assert set(session.scalars(sa.select(Factor.sealed))) == {""}
+        with pytest.raises(Refused, match="no user with this address who has a second factor"):
+            factors.drop_factor(session, TERMINAL, email=EMAIL, now=NOW)
+    assert len(codes) == 10
+
+
+def test_people_are_told_by_mail_what_was_done_to_their_factor(sessions: Sessions, keys: KeyFile) -> None:
+    set_up(sessions, keys)
+    with sessions.writing() as session:
+        factors.drop_factor(session, TERMINAL, email=EMAIL, now=NOW)
+        told = session.execute(sa.select(Letter.email, Letter.words).where(Letter.kind == "told").order_by(Letter.id)).all()
+    assert [(email, words["subject"]) for email, words in told] == [
+        (EMAIL, "KeyChest asks for a code now"),
+        (EMAIL, "KeyChest asks for no code any more"),
+    ]

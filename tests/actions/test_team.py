@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 
 from audit.tables import OutboxEvent
 from core.actions import team
-from core.actions.accounts import accept_welcome, create_user, token_sha256
+from core.actions.accounts import accept_welcome, create_user, switch_account, token_sha256
 from core.actions.passwords import hash_password
 from core.actions.policy import Actor, NotAllowed, Refused
 from core.store.accounts import Account, LoginSession, Membership, User, accounts_allowed, first_account, signed_in, user_by_email
@@ -98,9 +98,9 @@ def test_who_is_a_user_already_joins_as_themselves_and_as_nobody_else(sessions: 
         team.join(session, eve, token=token, sign_in_id=sign_in, now=NOW)
         assert seen(session, eves) == (owner.account_ref, "manager")
         assert {each.ref for each in own_accounts(session, eve.user_id or 0)} == {owner.account_ref, eve.account_ref}
-        assert team.switch_account(session, eve, ref=eve.account_ref, sign_in_id=sign_in) is not None
+        assert switch_account(session, eve, ref=eve.account_ref, sign_in_id=sign_in) is not None
         assert seen(session, eves) == (eve.account_ref, "owner")
-        assert team.switch_account(session, eve, ref=vera.account_ref, sign_in_id=sign_in) is None
+        assert switch_account(session, eve, ref=vera.account_ref, sign_in_id=sign_in) is None
         assert seen(session, eves) == (eve.account_ref, "owner")
         with pytest.raises(Refused, match="belongs to this account already"):
             team.invite(session, owner, email="eve@elsewhere.example", role="viewer", days=7, now=NOW)

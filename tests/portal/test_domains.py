@@ -18,7 +18,7 @@ from core.store.endpoints import Endpoint, Schedule
 from core.store.watches import STATES, Watch, WatchTally
 from demo.pki import make_chain
 from tests.make import NOW, make_scan, run_scans
-from tests.portal.conftest import PEOPLE, MakeSite, Site, post
+from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site, post
 from tests.processes import eventually
 
 HTMX = {"HX-Request": "true"}
@@ -345,3 +345,46 @@ def test_how_a_name_is_reached_is_read_shown_and_kept_through_the_bin(site: Site
     with site.sessions.reading() as session:
         back = session.scalars(sa.select(Watch).where(Watch.ref == standby)).one()
     assert (back.deleted_at, back.key) == (None, ("www.example", 443, "", "192.0.2.20"))
+
+
+def many(site: Site, count: int = 30) -> list[str]:
+    return site.add(*(f"n{number}.example.org" for number in range(count)))
+
+
+def test_many_at_once_ask_for_the_password_and_then_for_a_second_person(site: Site) -> None:
+    refs = many(site)
+    client = site.client("owner")
+    asked = post(client, "/domains/remove", {"ref": refs, "q": "example"})
+    assert asked.status_code == 200
+    assert "Stop watching 30 names?" in asked.text
+    assert asked.text.count('name="ref"') == 30
+    assert asked.headers["HX-Retarget"] == "#main"
+    wrong = post(client, "/domains/remove", {"ref": refs, "proof": "wrong"})
+    assert wrong.status_code == 422
+    assert "This is not your password" in wrong.text
+    assert post(client, "/domains/remove", {"ref": refs, "proof": PASSWORD}).location == "/approvals"
+    page = client.get("/approvals").text
+    assert "wait for somebody else" in page
+    assert "Take it back" in page
+    assert "Yes, remove them" not in page
+    assert "n0.example.org" in client.get("/domains").text
+    assert "Somebody waits" not in client.get("/domains").text
+    other = site.client("manager")
+    assert "Somebody waits for your yes or no" in other.get("/domains").text
+    ref = re.findall(r'name="ref" value="(\w+)">Yes', other.get("/approvals").text)[0]
+    assert "Yes, remove them" not in site.client("viewer").get("/approvals").text
+    assert post(client, "/approvals/approve", {"ref": ref}).status_code == 422, "by who asked"
+    assert post(site.client("stranger"), "/approvals/approve", {"ref": ref}).status_code == 422
+    assert "n0.example.org" not in site.client("stranger").get("/approvals").text
+    assert post(other, "/approvals/approve", {"ref": ref}).location == "/approvals"
+    assert "30\xa0names: approved" in other.get("/approvals").text
+    assert "n0.example.org" not in client.get("/domains").text
+
+
+def test_tries_of_the_password_are_limited_there_and_removing_a_few_is_not(site: Site) -> None:
+    refs = many(site)
+    client = site.client("owner")
+    statuses = [post(client, "/domains/remove", {"ref": refs, "proof": "wrong"}).status_code for _ in range(11)]
+    assert statuses[0] == 422
+    assert statuses[-1] == 429
+    assert post(client, "/domains/remove", {"ref": refs[:2]}).status_code == 303

@@ -9,12 +9,13 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+import sqlalchemy as sa
 from flask.testing import FlaskClient
 
-from portal.limits import limiter
+from core.store.accounts import User
 from tests.actions.test_factors import shown
 from tests.make import NOW
-from tests.portal.conftest import PASSWORD, PEOPLE, Site, post
+from tests.portal.conftest import PASSWORD, PEOPLE, Site, forget_tries, post
 from tests.portal.test_gate import MATRIX, WHO, filled, served
 
 AT = NOW + timedelta(minutes=1)
@@ -75,9 +76,9 @@ def test_half_a_sign_in_reaches_what_nobody_reaches_on_every_route(make_site: Ca
     for (method, rule), statuses in MATRIX.items():
         if rule.startswith("/sign-in"):
             continue  # where it gets further
-        limiter.reset()
+        forget_tries()
         client = half_in(site)
-        limiter.reset()
+        forget_tries()
         path = filled(rule, ref, digest)
         answer = client.get(path, buffered=True) if method == "GET" else post(client, path, data)
         assert answer.status_code == statuses[WHO.index("nobody")], f"{method} {path}"
@@ -86,10 +87,12 @@ def test_half_a_sign_in_reaches_what_nobody_reaches_on_every_route(make_site: Ca
 def test_after_five_tries_one_begins_anew(make_site: Callable[..., Site]) -> None:
     site = make_site()
     secret, _ = with_app(site)
-    limiter.reset()
+    forget_tries()
     client = half_in(site)
     for _ in range(5):
+        forget_tries()
         assert post(client, "/sign-in/code", {"code": "000000"}).status_code == 422
+    forget_tries()
     assert post(client, "/sign-in/code", {"code": shown(secret, LATER)}).location == "/sign-in"
     assert client.get("/sign-in/code").location == "/sign-in"
     assert "tried too often" in client.get("/sign-in").text
@@ -98,7 +101,7 @@ def test_after_five_tries_one_begins_anew(make_site: Callable[..., Site]) -> Non
 def test_it_is_given_up_by_the_password(make_site: Callable[..., Site]) -> None:
     site = make_site()
     with_app(site)
-    limiter.reset()
+    forget_tries()
     client = site.client("owner")
     wrong = post(client, "/security/app/remove", {"proven": "wrong"})
     assert wrong.status_code == 422
@@ -114,6 +117,7 @@ def test_lost_keys_are_told_and_nobody_gets_in_without(make_site: Callable[..., 
     site = make_site()
     secret, codes = with_app(site)
     (tmp_path / "wrapping-keys").unlink()
+    forget_tries()
     client = half_in(site)
     answer = post(client, "/sign-in/code", {"code": shown(secret, LATER)})
     assert answer.status_code == 503
@@ -141,3 +145,23 @@ def test_who_asks_stays_signed_in_and_others_are_for_a_day(make_site: Callable[.
         later = make_site(now=lambda at=at: at)
         later.tokens["owner"] = token
         assert later.client("owner").get("/domains").status_code == status, at
+
+
+@pytest.mark.parametrize("role", ["operator", "auditor"])
+def test_in_production_a_role_on_the_installation_rests_until_there_is_a_factor(make_site: Callable[..., Site], role: str) -> None:
+    site = make_site(production=True)
+    with site.sessions.writing() as session:
+        session.execute(sa.update(User).where(User.email == PEOPLE["owner"]).values(installation_role=role))
+    client = site.client("owner")
+    refused = client.get("/backups")
+    assert refused.status_code == 403
+    assert "needs a second factor" in refused.text
+    assert post(client, "/backups/now").status_code == 403
+    page = client.get("/domains")
+    assert page.status_code == 200, "their own account stays open"
+    assert "You need a second factor" in page.text
+    assert "/backups" not in page.text
+    with_app(site)
+    assert client.get("/backups").status_code == 200
+    assert "You need a second factor" not in client.get("/domains").text
+    assert make_site().client("owner").get("/backups").status_code == 200

@@ -11,9 +11,8 @@ from core.store.observations import Certificate
 from core.store.watches import Watch
 from demo.pki import make_chain
 from portal.gate import gate
-from portal.limits import limiter
 from tests.make import NOW, make_scan, run_scans
-from tests.portal.conftest import Site, post
+from tests.portal.conftest import Site, forget_tries, post
 
 WHO = ("owner", "manager", "viewer", "stranger", "nobody")
 READ = (200, 200, 200, 200, 303)
@@ -31,6 +30,9 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/domains/check"): ACT,
     ("GET", "/bin"): READ,
     ("POST", "/bin/restore"): ACT,
+    ("GET", "/approvals"): READ,
+    ("POST", "/approvals/approve"): (422, 422, 403, 422, 303),
+    ("POST", "/approvals/refuse"): (422, 422, 403, 422, 303),
     ("GET", "/endpoints/<ref>"): OWN,
     ("POST", "/endpoints/<ref>/scan"): (303, 303, 403, 404, 303),
     ("POST", "/endpoints/<ref>/machine"): (422, 422, 403, 404, 303),
@@ -110,7 +112,7 @@ def test_everybody_gets_what_is_theirs(site: Site, who: str) -> None:
     data: dict[str, str | list[str]] = {"ref": [ref], "names": "new.example", "email": "x@example.org", "password": "wrong"}
     for (method, rule), statuses in MATRIX.items():
         path = filled(rule, ref, digest)
-        limiter.reset()  # there are more doors than may be tried in a minute
+        forget_tries()  # there are more doors than may be tried in a minute
         client = site.client(who)
         answer = client.get(path, buffered=True) if method == "GET" else post(client, path, data)
         assert answer.status_code == statuses[WHO.index(who)], f"{who}: {method} {path}"

@@ -8,9 +8,8 @@ import pytest
 import sqlalchemy as sa
 
 from core.store.accounts import LoginSession, User
-from portal.limits import limiter
 from tests.make import NOW
-from tests.portal.conftest import MakeSite, Site, post
+from tests.portal.conftest import MakeSite, Site, forget_tries, post
 from tests.portal.test_gate import MATRIX, OPERATIONS, WHO, filled, served
 
 DATA: dict[str, str | list[str]] = {"names": "new.example", "email": "x@example.org", "password": "wrong"}
@@ -28,7 +27,7 @@ def answers(site: Site, who: str) -> dict[tuple[str, str], int]:
     ref, digest = served(site)
     found = {}
     for method, rule in MATRIX:
-        limiter.reset()  # there are more doors than may be tried in a minute
+        forget_tries()  # there are more doors than may be tried in a minute
         path, client = filled(rule, ref, digest), site.client(who)
         answer = client.get(path, buffered=True) if method == "GET" else post(client, path, DATA | {"ref": [ref]})
         found[method, rule] = answer.status_code

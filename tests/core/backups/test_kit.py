@@ -15,13 +15,12 @@ from core.backups import keys, kit
 from core.backups.engine import BackupError
 from core.backups.kit import Kit
 from core.backups.secret_kinds import COOKIE_KEY, NOT_IN_KIT, SECRETS, Place, Secret, read_settings_lines
-from core.envelope import FILE, KeyFile
+from core.envelope import FILE, KeyFile, kept_key
 from core.envelope import Place as At
 from core.store.accounts import Account
 from core.store.db import Sessions
 from tests.make import NOW, make_actor
 from tests.stage import installation
-from wsgi import kept_key
 
 HERE = "abcdefgh23456789"
 PASSPHRASE = "repo1-cipher-pass=correct horse"
@@ -148,6 +147,7 @@ def test_a_live_key_that_is_not_the_kits_is_told(tmp_path: Path) -> None:
     assert [sentence.partition(" (")[0] for sentence in kit.compare({"settings": listed["settings"], "wrapping-key": "x"}, place)] == [
         "The recovery kit holds 'wrapping-key', which this version does not know.",
         "The cookie-key in use is not in the recovery kit",
+        "The wrapping-keys in use is not in the recovery kit",
         "The drill-key in use is not in the recovery kit",
         "The pgbackrest-config in use is not in the recovery kit",
     ]

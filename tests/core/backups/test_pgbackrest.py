@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import BinaryIO
 
 import pytest
 import sqlalchemy as sa
@@ -268,12 +269,17 @@ def flipped(path: Path, at: int, bit: int) -> Iterator[None]:
     with path.open("r+b") as file:
         file.seek(at)
         byte = file.read(1)[0]
-        for value in (byte ^ (1 << bit), byte):
-            file.seek(at)
-            file.write(bytes([value]))
-            file.flush()
-            if value != byte:
-                yield
+        try:
+            _write_at(file, at, byte ^ (1 << bit))
+            yield
+        finally:
+            _write_at(file, at, byte)
+
+
+def _write_at(file: BinaryIO, at: int, byte: int) -> None:
+    file.seek(at)
+    file.write(bytes([byte]))
+    file.flush()
 
 
 def needed(cluster: Cluster, made: Made) -> list[Path]:

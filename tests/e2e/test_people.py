@@ -1,0 +1,150 @@
+"""People come in, join, change places and go, in a real browser, with mails from a real SMTP server."""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+from playwright.sync_api import Browser, Page, expect
+
+from tests.actions.test_factors import shown
+from tests.e2e.test_walk import PASSWORD, follow, open_page
+from tests.processes import eventually
+from tests.stage import Installation, Sink, installation, smtp_sink
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
+MIRA, VERA = "mira@people.example.org", "vera@people.example.org"
+NEW = "another five words here"
+Look = Callable[[Page, str], None]
+
+
+@pytest.fixture(scope="module")
+def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sink, Installation]]:
+    """An installation where everybody may come in."""
+    with smtp_sink() as sink:
+        settings = {"KEYCHEST_SMTP_URL": sink.url, "KEYCHEST_SIGN_UP": "open"}
+        with installation(tmp_path_factory.mktemp("people") / "data", settings) as running:
+            running.await_health()
+            yield sink, running
+
+
+def mailed(sink: Sink, to: str, path: str) -> str:
+    """The path of the newest link below `path` that was mailed to them, once it came."""
+
+    def found() -> str:
+        texts = [mail.get_body(("plain",)).get_content() for recipient, mail in sink.mails if recipient == to]  # type: ignore[union-attr]
+        links = [link for text in texts for link in re.findall(rf"http://localhost:\d+({path}\S+)", text)]
+        return links[-1] if links else ""
+
+    return eventually(found, within_s=30)
+
+
+def subjects(sink: Sink, to: str) -> list[str]:
+    return [str(mail["Subject"]) for recipient, mail in sink.mails if recipient == to]
+
+
+def fresh_code(secret: str) -> str:
+    """A code of a time step that none was used of yet."""
+    step = int(time.time()) // 30
+    eventually(lambda: int(time.time()) // 30 > step, within_s=31)
+    return shown(secret, datetime.now(UTC))
+
+
+def test_people_come_in_join_change_places_and_go(browser: Browser, house: tuple[Sink, Installation], look: Look) -> None:
+    sink, running = house
+    mira, said = open_page(browser, running)
+    mira.goto("/sign-in")
+    follow(mira, mira.get_by_role("link", name="Begin with your address"), "/sign-up$")
+    look(mira, "sign-up")
+    mira.get_by_label("E-mail address").fill(MIRA)
+    mira.get_by_role("button", name="Mail me a link").click()
+    expect(mira.get_by_role("heading", name="Look into your mail")).to_be_visible()
+    look(mira, "asked")
+    mira.goto(mailed(sink, MIRA, "/sign-up/"))
+    look(mira, "sign-up-link")
+    mira.get_by_label("Password").fill(PASSWORD)
+    follow(mira, mira.get_by_role("button", name="Keep this password"), "/domains$")
+
+    mira.goto("/team")
+    mira.get_by_label("E-mail address").fill(VERA)
+    mira.get_by_role("button", name="Invite by mail").click()
+    expect(mira.get_by_text("is on its way to")).to_be_visible()
+    vera, vera_said = open_page(browser, running)
+    vera.goto(mailed(sink, VERA, "/invitation/"))
+    vera.get_by_label("Password").fill(NEW)
+    follow(vera, vera.locator("main form button"), "/$")
+    vera.goto("/team")
+    expect(vera.get_by_role("heading", name="Invite somebody")).to_have_count(0)
+
+    mira.goto("/team")
+    expect(mira.get_by_text("The mail was sent")).to_have_count(0)  # it was accepted
+    mira.get_by_label(f"Role of {VERA}").select_option("manager")
+    mira.get_by_role("button", name=f"Change the role of {VERA}").click()
+    expect(mira.get_by_text(f"{VERA} is a manager now")).to_be_visible()
+    mira.get_by_role("button", name=f"Remove {VERA}").click()
+    expect(mira.get_by_role("heading", name="Left in the last 30 days")).to_be_visible()
+    assert vera.goto("/domains").status == 403  # type: ignore[union-attr]
+    mira.get_by_role("button", name=f"Bring {VERA} back").click()
+    expect(mira.get_by_role("button", name=f"Remove {VERA}")).to_be_visible()
+    eventually(lambda: len(subjects(sink, VERA)) == 4)
+    assert subjects(sink, VERA)[1:] == [
+        "You are a manager of people.example.org now",
+        "You do not belong to people.example.org any more",
+        "You belong to people.example.org again",
+    ]
+    assert said == []
+    assert vera_said == ["Failed to load resource: the server responded with a status of 403 (FORBIDDEN)"]
+
+
+def test_an_app_is_set_up_used_and_not_gone_round_by_a_mailed_link(
+    browser: Browser, house: tuple[Sink, Installation], look: Look, tmp_path: Path
+) -> None:
+    sink, running = house
+    noa, said = open_page(browser, running)
+    noa.goto("/sign-up")
+    noa.get_by_label("E-mail address").fill("noa@people.example.org")
+    noa.get_by_role("button", name="Mail me a link").click()
+    noa.goto(mailed(sink, "noa@people.example.org", "/sign-up/"))
+    noa.get_by_label("Password").fill(PASSWORD)
+    follow(noa, noa.get_by_role("button", name="Keep this password"), "/domains$")
+    noa.goto("/security")
+    look(noa, "security")
+    follow(noa, noa.get_by_role("link", name="Set one up"), "/security/app$")
+    noa.get_by_role("button", name="Set an app up").click()
+    picture = noa.get_by_role("img", name="QR code with the key that stands below")
+    expect(picture).to_be_visible()
+    look(noa, "app-begun")
+    secret = "".join(noa.locator("code.fp").inner_text().split())
+    noa.get_by_label("Code that the app shows").fill(shown(secret, datetime.now(UTC)))
+    noa.get_by_role("button", name="Use this app").click()
+    expect(noa.get_by_role("heading", name="Your recovery codes")).to_be_visible()
+    look(noa, "recovery-codes")
+    code = noa.locator("ul.mono li").first.inner_text()
+
+    other, _ = open_page(browser, running)
+    other.goto("/sign-in")
+    follow(other, other.get_by_role("link", name="Forgotten?"), "/forgot$")
+    other.get_by_label("E-mail address").fill("noa@people.example.org")
+    other.get_by_role("button", name="Mail me a link").click()
+    other.goto(mailed(sink, "noa@people.example.org", "/reset/"))
+    other.get_by_label("Password").fill(NEW)
+    follow(other, other.get_by_role("button", name="Keep this password"), "/sign-in/code$")
+    look(other, "code")
+    other.goto("/domains")
+    expect(other.get_by_role("heading", name="Sign in")).to_be_visible()
+    other.goto("/sign-in/code")
+    other.get_by_label("Code").fill(fresh_code(secret))
+    follow(other, other.get_by_role("button", name="Sign in"), "/$")
+
+    third, _ = open_page(browser, running)
+    third.goto("/sign-in")
+    third.get_by_label("E-mail address").fill("noa@people.example.org")
+    third.get_by_label("Password").fill(NEW)
+    follow(third, third.get_by_role("button", name="Sign in"), "/sign-in/code$")
+    third.get_by_label("Code").fill(code)
+    follow(third, third.get_by_role("button", name="Sign in"), "/$")
+    assert said == []
