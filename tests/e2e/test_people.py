@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import time
 from collections.abc import Callable, Iterator
@@ -20,13 +21,14 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_grou
 MIRA, VERA = "mira@people.example.org", "vera@people.example.org"
 NEW = "another five words here"
 Look = Callable[[Page, str], None]
+_ADDRESSES = itertools.count(1)
 
 
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sink, Installation]]:
     """An installation where everybody may come in."""
     with smtp_sink() as sink:
-        settings = {"KEYCHEST_SMTP_URL": sink.url, "KEYCHEST_SIGN_UP": "open"}
+        settings = {"KEYCHEST_SMTP_URL": sink.url, "KEYCHEST_SIGN_UP": "open", "KEYCHEST_TRUSTED_PROXIES": "1"}
         with installation(tmp_path_factory.mktemp("people") / "data", settings) as running:
             running.await_health()
             yield sink, running
@@ -47,6 +49,13 @@ def subjects(sink: Sink, to: str) -> list[str]:
     return [str(mail["Subject"]) for recipient, mail in sink.mails if recipient == to]
 
 
+def somebody(browser: Browser, running: Installation) -> tuple[Page, list[str]]:
+    """A person at an address of their own: doors are limited by address."""
+    page, said = open_page(browser, running)
+    page.set_extra_http_headers({"X-Forwarded-For": f"192.0.2.{next(_ADDRESSES)}"})
+    return page, said
+
+
 def fresh_code(secret: str) -> str:
     """A code of a time step that none was used of yet."""
     step = int(time.time()) // 30
@@ -56,7 +65,7 @@ def fresh_code(secret: str) -> str:
 
 def test_people_come_in_join_change_places_and_go(browser: Browser, house: tuple[Sink, Installation], look: Look) -> None:
     sink, running = house
-    mira, said = open_page(browser, running)
+    mira, said = somebody(browser, running)
     mira.goto("/sign-in")
     follow(mira, mira.get_by_role("link", name="Begin with your address"), "/sign-up$")
     look(mira, "sign-up")
@@ -73,7 +82,7 @@ def test_people_come_in_join_change_places_and_go(browser: Browser, house: tuple
     mira.get_by_label("E-mail address").fill(VERA)
     mira.get_by_role("button", name="Invite by mail").click()
     expect(mira.get_by_text("is on its way to")).to_be_visible()
-    vera, vera_said = open_page(browser, running)
+    vera, vera_said = somebody(browser, running)
     vera.goto(mailed(sink, VERA, "/invitation/"))
     vera.get_by_label("Password").fill(NEW)
     follow(vera, vera.locator("main form button"), "/$")
@@ -82,7 +91,7 @@ def test_people_come_in_join_change_places_and_go(browser: Browser, house: tuple
 
     mira.goto("/team")
     expect(mira.get_by_text("The mail was sent")).to_have_count(0)  # it was accepted
-    mira.get_by_label(f"Role of {VERA}").select_option("manager")
+    mira.get_by_label(f"Role of {VERA}", exact=True).select_option("manager")
     mira.get_by_role("button", name=f"Change the role of {VERA}").click()
     expect(mira.get_by_text(f"{VERA} is a manager now")).to_be_visible()
     mira.get_by_role("button", name=f"Remove {VERA}").click()
@@ -104,7 +113,7 @@ def test_an_app_is_set_up_used_and_not_gone_round_by_a_mailed_link(
     browser: Browser, house: tuple[Sink, Installation], look: Look, tmp_path: Path
 ) -> None:
     sink, running = house
-    noa, said = open_page(browser, running)
+    noa, said = somebody(browser, running)
     noa.goto("/sign-up")
     noa.get_by_label("E-mail address").fill("noa@people.example.org")
     noa.get_by_role("button", name="Mail me a link").click()
@@ -125,7 +134,7 @@ def test_an_app_is_set_up_used_and_not_gone_round_by_a_mailed_link(
     look(noa, "recovery-codes")
     code = noa.locator("ul.mono li").first.inner_text()
 
-    other, _ = open_page(browser, running)
+    other, _ = somebody(browser, running)
     other.goto("/sign-in")
     follow(other, other.get_by_role("link", name="Forgotten?"), "/forgot$")
     other.get_by_label("E-mail address").fill("noa@people.example.org")
@@ -140,7 +149,7 @@ def test_an_app_is_set_up_used_and_not_gone_round_by_a_mailed_link(
     other.get_by_label("Code").fill(fresh_code(secret))
     follow(other, other.get_by_role("button", name="Sign in"), "/$")
 
-    third, _ = open_page(browser, running)
+    third, _ = somebody(browser, running)
     third.goto("/sign-in")
     third.get_by_label("E-mail address").fill("noa@people.example.org")
     third.get_by_label("Password").fill(NEW)
