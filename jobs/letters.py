@@ -30,7 +30,9 @@ PATHS: Final[Mapping[str, str]] = {
 }
 """Where a letter's link leads. Kinds that are not here bear none."""
 AN_HOUR: Final = 3
-"""So many letters that anybody may ask for leave for one address in an hour: nobody fills a stranger's letter box by us."""
+"""So many of each of `ASKED` leave for one address in an hour: nobody fills a stranger's letter box by us."""
+ASKED: Final = frozenset({"reset", "sign_up", "invitation", "email_new"})
+"""Kinds that somebody else may ask for in one's name."""
 log = logging.getLogger("keychest.letters")
 
 
@@ -53,9 +55,8 @@ def _send(context: Context, channel: MailChannel, letter: Letter) -> None:
     with context.sessions.reading() as session:
         known = user_by_email(session, letter.email)
         user_id = known.id if known is not None else None
-        asked = letter.kind in {"reset", "sign_up"}
         needless = letter.kind == "reset" and user_id is None
-        many = asked and handed_lately(session, letter.kind, letter.email, context.now() - timedelta(hours=1)) >= AN_HOUR
+        many = letter.kind in ASKED and handed_lately(session, letter.kind, letter.email, context.now() - timedelta(hours=1)) >= AN_HOUR
     if letter.kind == "sign_up" and user_id is not None:
         token = ""
 

@@ -1,6 +1,6 @@
 """Chance, under control: rounds for as long as there is time, each from a seed of its own that is printed when it fails.
 
-KEYCHEST_TEST_FUZZ_SECONDS: how long all fuzz tests take together, 30 if not set.
+KEYCHEST_TEST_FUZZ_SECONDS: how long all fuzz tests take together, 15 if not set.
 KEYCHEST_TEST_FUZZ_SEED: one round alone, as it was printed.
 """
 
@@ -14,7 +14,7 @@ import time
 from collections.abc import Callable, Sequence
 from typing import Final
 
-SECONDS: Final = float(os.environ.get("KEYCHEST_TEST_FUZZ_SECONDS", "30"))
+SECONDS: Final = float(os.environ.get("KEYCHEST_TEST_FUZZ_SECONDS", "15"))
 MOST_ROUND_S: Final = 3.0
 """None takes milliseconds more than tens."""
 

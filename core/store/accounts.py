@@ -138,6 +138,7 @@ class Counted:
 
 def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | None:
     """Who a cookie's token belongs to; None when the sign-in ended, ran out, or its user or membership is gone."""
+    # core.store.factors stands on this module
     factors = sa.table("factors", sa.column("user_id"), sa.column("confirmed_at"), sa.column("deleted_at"))
     has_factor = sa.exists().where(factors.c.user_id == User.id, factors.c.confirmed_at.is_not(None), factors.c.deleted_at.is_(None))
     row = session.execute(

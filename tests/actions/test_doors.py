@@ -159,6 +159,16 @@ def test_no_more_than_three_an_hour_leave_for_one_address(sessions: Sessions, po
     assert len(post.send()) == 1
 
 
+def test_no_owner_fills_a_stranger_s_letter_box(sessions: Sessions, post: Post) -> None:
+    for turn in range(4):
+        with sessions.writing() as session:
+            owner, _ = person(session, f"owner{turn}@example.org")
+            team.invite(session, owner, email="vera@example.net", role="viewer", days=1, now=NOW, by_mail=True)
+    assert len(post.send()) == 3
+    with sessions.reading() as session:
+        assert sorted(session.scalars(sa.select(Letter.outcome))) == ["gone", "kept", "kept", "kept"]
+
+
 def proven(sessions: Sessions, email: str, password: str = "four or five words") -> Checked:
     with sessions.reading() as session:
         kept = kept_of(session, email)

@@ -1,6 +1,6 @@
 """sslscan and testssl.sh against our facts, on the demonstration's servers: they differ exactly where docs/conformance.md says so, and why.
 
-sslscan looks at every server. testssl.sh takes tens of seconds for each, so at six of different kinds; OTHER_TOOLS=all
+sslscan looks at every server. testssl.sh takes tens of seconds for each, so at three of different kinds; OTHER_TOOLS=all
 has it look at every one, and says what docs/conformance.md has to say.
 """
 
@@ -36,8 +36,8 @@ pytestmark = [
     pytest.mark.xdist_group("other tools"),  # one look for all tests
     pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING)),
 ]
-OF_EACH_KIND: Final = ("webmail", "intranet", "pay", "api", "ledger", "imap")
-"""Whom testssl.sh is asked about: two certificates, ended, wrong name, incomplete, SHA-1, mail."""
+OF_EACH_KIND: Final = ("webmail", "pay", "imap")
+"""Whom testssl.sh is asked about: two certificates, wrong name, mail."""
 AT_ONCE: Final = 2
 HEADING: Final = "## Against testssl.sh and sslscan"
 Difference = tuple[str, str, str, str, str]
