@@ -14,6 +14,7 @@ BENCHES: dict[str, str] = {
     "scan": "A scan, whole and in parts, beside handshakes alone.",
     "clock": "Handing out what is due.",
     "pages": "Pages of an account of 100,000 names, beside an empty page. ARGUMENTS: names, rounds, sqlite or postgresql.",
+    "auth": "Doors, for people who are known here and for others. ARGUMENTS: rounds.",
     "backup": "Backup and drill, and what a writer notices of them. ARGUMENTS: megabytes.",
 }
 

@@ -78,7 +78,10 @@ def test_guessing_is_slowed_and_the_person_gets_in_from_elsewhere(make_site: Mak
     client = site.client()
     wrong: dict[str, str | list[str]] = {"email": PEOPLE["owner"], "password": "wrong"}
     statuses = [post(client, "/sign-in", wrong, X_Forwarded_For="203.0.113.5").status_code for _ in range(12)]
-    assert statuses == [422] * 10 + [429] * 2
+    noticed = statuses.index(429)
+    assert noticed in {5, 6}, "there is no broker here, which the first try may be the one to notice; tests/portal/test_limits.py has one"
+    assert set(statuses[:noticed]) == {422}
+    assert set(statuses[noticed:]) == {429}
     told = post(client, "/sign-in", wrong, X_Forwarded_For="203.0.113.5")
     assert "You are not locked out" in told.text
     assert told.headers["Retry-After"] == "60"
