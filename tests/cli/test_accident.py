@@ -16,6 +16,7 @@ from core.store import schema
 from core.store.db import Sessions, make_engine
 from tests.postgres import Postgres
 
+pytestmark = pytest.mark.slow
 BEFORE = "0007"
 """The schema's revision before teams, tokens, second factors and approvals."""
 ACCOUNTS = 1_234
@@ -105,7 +106,6 @@ def empty_postgresql(postgres: Postgres) -> Iterator[Sessions]:
     postgres.drop(url)
 
 
-@pytest.mark.slow
 def test_on_postgresql_every_old_row_stays_as_it_was_too(empty_postgresql: Sessions) -> None:
     engine = empty_postgresql.engine
     schema.upgrade(engine, BEFORE)

@@ -68,6 +68,7 @@ def test_a_recovery_code_signs_in(make_site: Callable[..., Site]) -> None:
     assert "9 of 10 recovery codes are left" in client.get("/security/app").text
 
 
+@pytest.mark.slow
 def test_half_a_sign_in_reaches_what_nobody_reaches_on_every_route(make_site: Callable[..., Site]) -> None:
     site = make_site()
     with_app(site)

@@ -34,6 +34,7 @@ def answers(site: Site, who: str) -> dict[tuple[str, str], int]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["ended", "late", "gone"])
 def test_a_sign_in_that_ended_and_a_person_who_is_gone_get_what_nobody_gets(make_site: MakeSite, how: str) -> None:
     site = make_site(now=lambda: NOW + timedelta(days=15 if how == "late" else 0, minutes=1))
@@ -46,6 +47,7 @@ def test_a_sign_in_that_ended_and_a_person_who_is_gone_get_what_nobody_gets(make
     assert answers(site, "owner") == {route: statuses[WHO.index("nobody")] for route, statuses in MATRIX.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["operator", "auditor"])
 def test_a_role_on_the_installation_opens_operations_and_no_account(site: Site, role: str) -> None:
     with site.sessions.writing() as session:
