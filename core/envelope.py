@@ -10,6 +10,7 @@ The wrapping keys lie in a file, one a line, `NAME KEY`, the newest first. Older
 from __future__ import annotations
 
 import base64
+import fcntl
 import os
 import secrets
 from collections.abc import Mapping
@@ -64,8 +65,16 @@ class KeyFile:
         return _joined(*self._wrapped(_unwrapped(self._keys(), name, wrapped, place), place), content)
 
     def rotate(self) -> None:
-        """A new wrapping key for what is sealed from now on; the others stay, to open by. Raises OSError."""
-        _write(self.path, {_name(): AESGCM.generate_key(256)} | self._keys())
+        """A new wrapping key for what is sealed from now on; the others stay, to open by. Raises OSError.
+
+        One at a time: of two that read the file at once, the second would write the first one's key away.
+        """
+        folder = os.open(self.path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            fcntl.flock(folder, fcntl.LOCK_EX)
+            _write(self.path, {_name(): AESGCM.generate_key(256)} | self._keys())
+        finally:
+            os.close(folder)
 
     def wrapped_by_newest(self, sealed: str) -> bool:
         """Whether a record needs no new wrapping."""

@@ -54,16 +54,16 @@ def _send(context: Context, channel: MailChannel, letter: Letter) -> None:
     token = secrets.token_urlsafe(32) if letter.kind in PATHS else ""
     with context.sessions.reading() as session:
         known = user_by_email(session, letter.email)
-        user_id = known.id if known is not None else None
-        needless = letter.kind == "reset" and user_id is None
+        needless = letter.kind == "reset" and known is None
         many = letter.kind in ASKED and handed_lately(session, letter.kind, letter.email, context.now() - timedelta(hours=1)) >= AN_HOUR
-    if letter.kind == "sign_up" and user_id is not None:
+    if letter.kind == "sign_up" and known is not None:
         token = ""
+    whose = known.id if known is not None and letter.kind == "reset" else None
 
     def hand() -> bool:
         with context.sessions.writing() as session:
             sha256 = token_sha256(token) if token else None
-            return hand_letter(session, letter, token_sha256=sha256, user_id=user_id, now=context.now())
+            return hand_letter(session, letter, token_sha256=sha256, user_id=whose, now=context.now())
 
     delivery = Delivery("gone") if needless or many else channel.post(_composed(context, letter, token), hand)
     with context.sessions.writing() as session:

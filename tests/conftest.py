@@ -13,6 +13,7 @@ from playwright.sync_api import Browser, sync_playwright
 
 from core.store import schema
 from core.store.db import Sessions, make_engine
+from tests.mailed import Post
 from tests.postgres import Postgres, folder_of_its_own, programs, running_postgres
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -77,6 +78,12 @@ def elsewhere(tmp_path: Path) -> Iterator[Path]:
     folder = other / f"keychest-test-{secrets.token_hex(8)}"
     yield folder
     shutil.rmtree(folder, ignore_errors=True)
+
+
+@pytest.fixture
+def post(sessions: Sessions, tmp_path: Path) -> Post:
+    """Who sends letters, into a folder of the test's own."""
+    return Post(sessions, tmp_path)
 
 
 @pytest.fixture(scope="module")

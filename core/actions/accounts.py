@@ -17,8 +17,8 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
-from core.actions.letters import tell_by_mail
-from core.actions.passwords import Checked, PasswordHash
+from core.actions.letters import end_letters, tell_by_mail
+from core.actions.passwords import Checked, PasswordHash, require_password
 from core.actions.policy import Actor, NotAllowed, Refused, require_person, require_terminal
 from core.store.accounts import (
     Account,
@@ -182,9 +182,8 @@ def end_sign_ins(session: Session, actor: Actor, *, refs: Sequence[str] | None, 
 
 def change_password(session: Session, actor: Actor, *, checked: Checked, password_hash: PasswordHash, keep: int, now: datetime) -> None:
     """Put a new password in the place of the one that was checked, and end every other sign-in. Raises Refused for a wrong one."""
-    user = session.get_one(User, require_person(actor), with_for_update=True)
-    if not checked.right or user.password_hash != checked.kept.password_hash:
-        raise Refused("This is not your password as it is now. Nothing was changed.", "current")
+    wrong = Refused("This is not your password as it is now. Nothing was changed.", "current")
+    user = require_password(session, require_person(actor), checked, wrong)
     keep_password(session, user, password_hash, now, keep=keep)
     tell_by_mail(session, user.email, "Your password for KeyChest was changed", CHANGED, now=now)
     append(session, Event("password.changed.v1", now, actor.name))
@@ -245,9 +244,7 @@ def keep_password(session: Session, user: User, password_hash: PasswordHash, now
     others = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None), LoginSession.id != keep)
     session.execute(sa.update(LoginSession).where(*others).values(ended_at=now))
     session.execute(sa.update(OneTimeLink).where(OneTimeLink.user_id == user.id, OneTimeLink.used_at.is_(None)).values(used_at=now))
-    resets = (Letter.kind == "reset", Letter.email == user.email)
-    session.execute(sa.update(Letter).where(*resets, Letter.used_at.is_(None)).values(used_at=now))
-    session.execute(sa.update(Letter).where(*resets, Letter.ended_at.is_(None)).values(ended_at=now, outcome="gone"))
+    end_letters(session, sa.and_(Letter.kind == "reset", Letter.email == user.email), now=now)
 
 
 def create_person(session: Session, email: str, *, operator: bool, now: datetime) -> User:

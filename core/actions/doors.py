@@ -23,8 +23,8 @@ from core.actions.accounts import (
     require_address,
     token_sha256,
 )
-from core.actions.letters import tell_by_mail, write_letter
-from core.actions.passwords import Checked, PasswordHash
+from core.actions.letters import end_letters, tell_by_mail, write_letter
+from core.actions.passwords import Checked, PasswordHash, require_password
 from core.actions.policy import Actor, Refused, require_person
 from core.store.accounts import User, user_by_email
 from core.store.base import new_ref
@@ -69,25 +69,24 @@ def sign_up(session: Session, *, token: str, password_hash: PasswordHash, now: d
     letter = open_letter(session, "sign_up", token=token, now=now)
     user = create_person(session, letter.email, operator=False, now=now)
     user.password_hash = password_hash
-    _end(session, sa.and_(Letter.kind == "sign_up", Letter.email == letter.email), now)
+    end_letters(session, sa.and_(Letter.kind == "sign_up", Letter.email == letter.email), now=now)
     append(session, Event("user.signed_up.v1", now, f"user:{user.ref}"))
     return begin_sign_in(session, user, now, caller)
 
 
 def ask_new_email(session: Session, actor: Actor, *, checked: Checked, email: str, now: datetime) -> None:
-    """Two mails: the address changes once the links in both were used. Raises Refused for a wrong password and an address that is in use.
+    """Two mails: the address changes once the links in both were used. Raises Refused for a wrong password and for no address.
 
-    What was asked before ends by it.
+    What was asked before ends by it. Whether somebody else has the address is told to its owner alone, as the last link is used.
     """
-    user = session.get_one(User, require_person(actor), with_for_update=True)
-    if not checked.right or user.password_hash != checked.kept.password_hash:
-        raise Refused("This is not your password. Nothing was changed.", "proof")
+    wrong = Refused("This is not your password. Nothing was changed.", "proof")
+    user = require_password(session, require_person(actor), checked, wrong)
     email = email.strip().lower()
     require_address(email)
     if email == user.email:
         raise Refused(_SAME, "email")
     both = sa.and_(Letter.user_id == user.id, Letter.kind.in_(("email_old", "email_new")))
-    _end(session, both, now)
+    end_letters(session, both, now=now)
     about, words = new_ref(), {"from": user.email, "to": email}
     write_letter(session, "email_old", email=user.email, user_id=user.id, about=about, words=words, lasts=LINK_LASTS, now=now)
     write_letter(session, "email_new", email=email, user_id=user.id, about=about, words=words, lasts=LINK_LASTS, now=now)
@@ -109,14 +108,8 @@ def confirm_email(session: Session, *, kind: Literal["email_old", "email_new"], 
     if user_by_email(session, email) is not None:
         raise Refused(f"{email} cannot be used: somebody else here has it by now. Your address stays as it was.")
     user.email = email
-    _end(session, sa.and_(Letter.kind == "reset", Letter.email == letter.words["from"]), now)
+    end_letters(session, sa.and_(Letter.kind == "reset", Letter.email == letter.words["from"]), now=now)
     told = f"You sign in with {email} from now on, and mails go there. This is the last one to this address."
     tell_by_mail(session, str(letter.words["from"]), "Your address for KeyChest was changed", told, now=now)
     append(session, Event("email.changed.v1", now, f"user:{user.ref}", private={"from": letter.words["from"], "to": email}))
     return email
-
-
-def _end(session: Session, which: sa.ColumnElement[bool], now: datetime) -> None:
-    """Links of these letters are worth nothing from now on, and what is on its way does not leave."""
-    session.execute(sa.update(Letter).where(which, Letter.ended_at.is_(None)).values(ended_at=now, outcome="gone"))
-    session.execute(sa.update(Letter).where(which, Letter.used_at.is_(None)).values(used_at=now))

@@ -10,7 +10,7 @@ import base64
 import hashlib
 import secrets
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Final
 
 import sqlalchemy as sa
@@ -21,16 +21,18 @@ from sqlalchemy.orm import Session
 from audit.log import Event, append
 from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in
 from core.actions.letters import tell_by_mail
-from core.actions.passwords import Checked
+from core.actions.passwords import Checked, require_password
 from core.actions.policy import Actor, Refused, require_person, require_terminal
 from core.envelope import KeyFile
 from core.store.accounts import LoginSession, User, user_by_email
 from core.store.base import new_ref
 from core.store.db import rowcount
-from core.store.factors import Factor, RecoveryCode, factor_of, factor_place, half_signed_in, sealed_factors
+from core.store.factors import Factor, RecoveryCode, factor_of, factor_place, half_signed_in, sealed_factors, wrong_codes
 
 CODES: Final = 10
 TRIES: Final = 5
+AN_HOUR: Final = 20
+"""So many wrong codes are looked at for one person in an hour: of a million, three are right at a time."""
 STEP_S: Final = 30
 DRIFT: Final = 1
 """So many time steps may an app's clock be off, either way."""
@@ -39,6 +41,10 @@ _ISSUER: Final = "KeyChest"
 _NOT_YOU: Final = "If it was not you, choose a new password at once, and tell the operator."
 _ADDED: Final = f"Signing in needs a code from an authenticator app from now on. Every other sign-in of yours has ended. {_NOT_YOU}"
 _REMOVED: Final = f"Your second factor was taken away: your password alone signs you in. {_NOT_YOU}"
+_MANY: Final = (
+    "Too many wrong codes were tried in your name. Use a recovery code now, or wait an hour. If it was not you, choose a new password: "
+    "somebody knows yours."
+)
 _WRONG: Final = "This is not the code that your app shows now. Wait for the next one, and look whether the clock of the device is right."
 
 
@@ -50,9 +56,12 @@ class NewApp:
     uri: str
 
 
-def begin_app(session: Session, actor: Actor, *, keys: KeyFile, now: datetime) -> NewApp:
-    """A new app to set up, in the place of one that was begun and not confirmed. Raises Refused where there is one already."""
-    user = session.get_one(User, require_person(actor), with_for_update=True)
+def begin_app(session: Session, actor: Actor, *, checked: Checked, keys: KeyFile, now: datetime) -> NewApp:
+    """A new app to set up, in the place of one that was begun and not confirmed. Raises Refused where there is one already.
+
+    And for a wrong password: who finds somebody signed in must not lock them out with an app of their own.
+    """
+    user = require_password(session, require_person(actor), checked, _not_yours())
     if factor_of(session, user.id) is not None:
         raise Refused("You have a second factor already. Give it up first, if you want another one. Nothing was changed.")
     unconfirmed = (Factor.user_id == user.id, Factor.confirmed_at.is_(None), Factor.deleted_at.is_(None))
@@ -91,7 +100,7 @@ def confirm_app(session: Session, actor: Actor, *, keys: KeyFile, code: str, kee
 
 def give_up_app(session: Session, actor: Actor, *, checked: Checked, now: datetime) -> None:
     """The password alone signs in from now on; recovery codes end too. Raises Refused for a wrong password."""
-    user = _proven(session, require_person(actor), checked)
+    user = require_password(session, require_person(actor), checked, _not_yours())
     if not _dropped(session, user, now):
         raise Refused("You have no second factor. Nothing was changed.")
     append(session, Event("factor.removed.v1", now, actor.name))
@@ -110,7 +119,7 @@ def drop_factor(session: Session, actor: Actor, *, email: str, now: datetime) ->
 
 def new_codes(session: Session, actor: Actor, *, checked: Checked, now: datetime) -> list[str]:
     """Ten recovery codes in the place of those there were. Raises Refused for a wrong password, and where there is no factor."""
-    user = _proven(session, require_person(actor), checked)
+    user = require_password(session, require_person(actor), checked, _not_yours())
     if factor_of(session, user.id) is None:
         raise Refused("Recovery codes belong to a second factor, and you have none. Nothing was changed.")
     append(session, Event("recovery_codes.made.v1", now, actor.name))
@@ -122,7 +131,8 @@ def pass_factor(
 ) -> NewSignIn | None:
     """The whole sign-in of somebody who is half signed in, with a token of its own; None for a wrong code.
 
-    Raises Refused once they are not half signed in any more: too late, or tried too often.
+    Raises Refused once they are not half signed in any more, too late or tried too often; and while too many codes were tried in their
+    name, however often its guesser began anew: recovery codes, which nobody guesses, go on working.
     """
     half = half_signed_in(session, token_sha256, now)
     if half is None:
@@ -131,8 +141,7 @@ def pass_factor(
     row = session.get_one(LoginSession, half.session_id, with_for_update=True, populate_existing=True)
     if row.ended_at is not None:
         raise Refused("This took too long, or was tried too often. Sign in again.")
-    factor = factor_of(session, user.id)
-    by = "app" if factor is not None and _used(session, factor, keys, code, now) else "code" if _code_used(session, user, code, now) else ""
+    by = "code" if _code_used(session, user, code, now) else "app" if _app_shows(session, user, code, keys, now) else ""
     if not by:
         row.tries += 1
         row.ended_at = now if row.tries >= TRIES else None
@@ -153,6 +162,17 @@ def rewrap_secrets(session: Session, actor: Actor, *, keys: KeyFile, now: dateti
         wrapped += rowcount(session.execute(sa.update(Factor).where(*as_it_was).values(sealed=anew)))
     append(session, Event("keys.rotated.v1", now, actor.name, public={"secrets": wrapped}))
     return wrapped
+
+
+def _app_shows(session: Session, user: User, code: str, keys: KeyFile, now: datetime) -> bool:
+    if wrong_codes(session, user.id, now - timedelta(hours=1)) >= AN_HOUR:
+        raise Refused(_MANY, "code")
+    factor = factor_of(session, user.id)
+    return factor is not None and _used(session, factor, keys, code, now)
+
+
+def _not_yours() -> Refused:
+    return Refused("This is not your password. Nothing was changed.", "proof")
 
 
 def _shown(key: bytes, email: str) -> NewApp:
@@ -207,10 +227,3 @@ def _dropped(session: Session, user: User, now: datetime) -> bool:
     if had:
         tell_by_mail(session, user.email, "KeyChest asks for no code any more", _REMOVED, now=now)
     return had
-
-
-def _proven(session: Session, user_id: int, checked: Checked) -> User:
-    user = session.get_one(User, user_id, with_for_update=True)
-    if not checked.right or user.password_hash != checked.kept.password_hash:
-        raise Refused("This is not your password. Nothing was changed.", "proven")
-    return user

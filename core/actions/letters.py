@@ -80,7 +80,7 @@ def claim_letters(session: Session, *, most: int, now: datetime) -> list[Letter]
 
 
 def hand_letter(session: Session, letter: Letter, *, token_sha256: str | None, user_id: int | None, now: datetime) -> bool:
-    """Mark the letter as leaving with this link, to this person where there is one. False when it is not to be sent by us any more."""
+    """Mark the letter as leaving with this link. `user_id`: whose password it lets choose. False when it is not ours to send any more."""
     invitation = _invitation(session, letter)  # held first, as by those who invite: else each would wait for the other
     mine = (Letter.id == letter.id, Letter.ended_at.is_(None), Letter.handed_at.is_(None), Letter.lease_until > now)
     found = session.scalar(sa.select(Letter).where(*mine).with_for_update())
@@ -116,8 +116,7 @@ def record_letter(session: Session, letter_id: int, delivery: Delivery, *, now: 
     session.flush()
 
 
-def cancel_letters(session: Session, *, about: str, now: datetime) -> None:
-    """What was to be said about this is not true any more: letters that have not left stay here, and links of those that have end."""
-    mine = Letter.about == about
-    session.execute(sa.update(Letter).where(mine, Letter.ended_at.is_(None)).values(ended_at=now, outcome="gone"))
-    session.execute(sa.update(Letter).where(mine, Letter.used_at.is_(None)).values(used_at=now))
+def end_letters(session: Session, which: sa.ColumnElement[bool], *, now: datetime) -> None:
+    """What these were to say is not true any more: those that have not left stay here, and links of those that have are worth nothing."""
+    session.execute(sa.update(Letter).where(which, Letter.ended_at.is_(None)).values(ended_at=now, outcome="gone"))
+    session.execute(sa.update(Letter).where(which, Letter.used_at.is_(None)).values(used_at=now))

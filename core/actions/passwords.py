@@ -14,7 +14,7 @@ import argon2
 from sqlalchemy.orm import Session
 
 from core.actions.policy import Refused
-from core.store.accounts import user_by_email
+from core.store.accounts import User, user_by_email
 
 PASSWORD_LEAST = 12
 PASSWORD_MOST = 1024
@@ -69,3 +69,11 @@ def check_password(kept: Kept, password: str) -> Checked:
         return Checked(kept, right=False)
     weak = _HASHER.check_needs_rehash(kept.password_hash)
     return Checked(kept, right=True, stronger=PasswordHash(_HASHER.hash(password)) if weak else None)
+
+
+def require_password(session: Session, user_id: int, checked: Checked, refusal: Refused) -> User:
+    """The person, held until the transaction ends, whose password was checked. Raises the refusal for a wrong or another one's."""
+    user = session.get_one(User, user_id, with_for_update=True)
+    if not checked.right or user.password_hash != checked.kept.password_hash:
+        raise refusal
+    return user

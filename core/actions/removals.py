@@ -15,7 +15,7 @@ from sqlalchemy.orm import Session
 from audit.log import Event, append
 from core.actions.domains import remove_watches
 from core.actions.letters import tell_by_mail
-from core.actions.passwords import Checked
+from core.actions.passwords import Checked, require_password
 from core.actions.policy import Actor, Permission, Refused, allows, require, require_person
 from core.store.accounts import Member, User, account_names, members_of
 from core.store.approvals import Approval, open_approval
@@ -52,9 +52,8 @@ def remove_names(session: Session, actor: Actor, *, refs: Sequence[str], checked
         return Removal(removed=remove_watches(session, actor, refs=refs, now=now))
     if checked is None:
         raise ProofNeeded(len(found))
-    user = session.get_one(User, require_person(actor))
-    if not checked.right or user.password_hash != checked.kept.password_hash:
-        raise Refused("This is not your password. Nothing was removed.", "proof")
+    wrong = Refused("This is not your password. Nothing was removed.", "proof")
+    user = require_password(session, require_person(actor), checked, wrong)
     others = _deciders(session, account_id, besides=user.id)
     name = account_names(session, [account_id])[account_id]
     if not others:

@@ -15,12 +15,13 @@ from sqlalchemy.orm import Session
 
 from audit.log import Event, append
 from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in, look_at, require_address, token_sha256
-from core.actions.letters import cancel_letters, tell_by_mail, write_letter
+from core.actions.letters import end_letters, tell_by_mail, write_letter
 from core.actions.passwords import PasswordHash
 from core.actions.policy import ROLES, Actor, Permission, Refused, require, require_person
 from core.store.accounts import Account, LoginSession, Membership, User, first_account, user_by_email
 from core.store.base import new_ref
 from core.store.db import rowcount
+from core.store.letters import Letter
 from core.store.teams import Invitation, invited, usable_invitation
 
 IN_BIN_FOR: Final = timedelta(days=30)
@@ -263,8 +264,7 @@ def _withdraw(session: Session, account_id: int, which: sa.ColumnElement[bool], 
     unused = (Invitation.withdrawn_at.is_(None), Invitation.accepted_at.is_(None))
     refs = session.scalars(sa.select(Invitation.ref).where(Invitation.account_id == account_id, which, *unused)).all()
     ended = rowcount(session.execute(sa.update(Invitation).where(Invitation.ref.in_(refs), *unused).values(withdrawn_at=now)))
-    for ref in refs:
-        cancel_letters(session, about=ref, now=now)
+    end_letters(session, Letter.about.in_(refs), now=now)
     return ended
 
 

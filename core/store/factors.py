@@ -68,6 +68,12 @@ def half_signed_in(session: Session, token_sha256: str, now: datetime) -> HalfSi
     return HalfSignedIn(*row) if row is not None else None
 
 
+def wrong_codes(session: Session, user_id: int, since: datetime) -> int:
+    """How many wrong codes were tried for this person in sign-ins that began since then."""
+    theirs = (LoginSession.user_id == user_id, LoginSession.created_at > since)
+    return session.scalar(sa.select(sa.func.coalesce(sa.func.sum(LoginSession.tries), 0)).where(*theirs)) or 0
+
+
 def factor_of(session: Session, user_id: int, *, confirmed: bool = True) -> Factor | None:
     """The person's second factor; or with `confirmed` false the newest one that they have not confirmed yet."""
     state = Factor.confirmed_at.is_not(None) if confirmed else Factor.confirmed_at.is_(None)

@@ -11,20 +11,20 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
 from core.actions.domains import add_domains, restore_watches
-from core.actions.passwords import Checked, check_password, kept_of
-from core.actions.policy import Actor, Permission, Refused, require, require_person
+from core.actions.policy import Actor, Permission, Refused, require
 from core.actions.removals import ProofNeeded, remove_names
 from core.actions.watches import scan_now
 from core.net.lists import ListRefused, read_list
 from core.net.upgrades import PROTOCOLS
 from core.render import plural
-from core.store.accounts import User, accounts_allowed
+from core.store.accounts import accounts_allowed
 from core.store.listing import MOST_TEXT, PAGE, Wanted, counts, listing, means_beginning, rows_by_ref
+from portal import proof
 from portal.gate import gate
 from portal.html import fragment, page, tell
 from portal.htmx import into_main
 from portal.limits import by_proof
-from portal.parts import acting, looking, now, parts, reading
+from portal.parts import acting, now, parts, reading
 from portal.pasted import Results, results, wanted
 
 views = Blueprint("domains", __name__)
@@ -84,7 +84,7 @@ def add(actor: Actor) -> ResponseReturnValue:
 def remove(actor: Actor) -> ResponseReturnValue:
     """Put the selected names into the bin, and offer to take it back."""
     refs = request.form.getlist("ref")[:PAGE]
-    checked = _proof(actor) if "proof" in request.form else None
+    checked = proof.typed("proof") if "proof" in request.form else None
     try:
         with acting() as session:
             done = remove_names(session, actor, refs=refs, checked=checked, now=now())
@@ -102,13 +102,6 @@ def remove(actor: Actor) -> ResponseReturnValue:
     else:
         tell("info", _NONE)
     return _back()
-
-
-def _proof(actor: Actor) -> Checked:
-    with looking() as session:
-        user = session.get_one(User, require_person(actor))
-        kept = kept_of(session, user.email)
-    return check_password(kept, request.form.get("proof", ""))
 
 
 def _ask_proof(refs: Sequence[str], error: str) -> ResponseReturnValue:

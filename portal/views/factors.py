@@ -11,16 +11,16 @@ from markupsafe import Markup
 
 from core.actions.accounts import token_sha256
 from core.actions.factors import app_begun, begin_app, confirm_app, give_up_app, new_codes, pass_factor
-from core.actions.passwords import Checked, check_password, kept_of
 from core.actions.policy import Actor, Permission, Refused, require_person
 from core.store.accounts import SignedIn
 from core.store.factors import codes_left, factor_of, half_signed_in
+from portal import proof
 from portal.callers import caller
 from portal.gate import found, gate
 from portal.html import page, tell
 from portal.identity import FACTOR, SIGN_IN, half, let_in, let_out, person, safe_next
 from portal.limits import by_address
-from portal.parts import acting, looking, now, parts, reading
+from portal.parts import acting, now, parts, reading
 
 views = Blueprint("factors", __name__)
 _WRONG: Final = "This code is not right, or was used before. Type the one that your app shows now, or a recovery code."
@@ -49,6 +49,8 @@ def code() -> ResponseReturnValue:
                 keys=parts().keys, now=now(), caller=caller(), stay=stay,
             )  # fmt: skip
     except Refused as refused:
+        if refused.field:
+            return page("factors/code.html", status=422, onward=onward, error=str(refused))
         let_out()
         tell("bad", str(refused))
         return redirect(SIGN_IN, 303)
@@ -69,11 +71,12 @@ def show(actor: Actor) -> ResponseReturnValue:
 @gate(Permission.CHANGE_SELF)
 def begin(actor: Actor) -> ResponseReturnValue:
     """Begin to set an app up."""
+    checked = proof.typed("proof")
     try:
         if parts().demo:
             raise Refused(_DEMO)  # noqa: TRY301 - told like every other refusal
         with acting() as session:
-            begin_app(session, actor, keys=parts().keys, now=now())
+            begin_app(session, actor, checked=checked, keys=parts().keys, now=now())
     except Refused as refused:
         return _page(actor, refused=refused)
     return redirect("/security/app", 303)
@@ -98,7 +101,7 @@ def confirm(actor: Actor) -> ResponseReturnValue:
 @gate(Permission.CHANGE_SELF)
 def codes(actor: Actor) -> ResponseReturnValue:
     """Ten new recovery codes, shown once."""
-    checked = _checked()
+    checked = proof.typed("proof")
     try:
         with acting() as session:
             fresh = new_codes(session, actor, checked=checked, now=now())
@@ -112,7 +115,7 @@ def codes(actor: Actor) -> ResponseReturnValue:
 @gate(Permission.CHANGE_SELF)
 def remove(actor: Actor) -> ResponseReturnValue:
     """Sign in by the password alone from now on."""
-    checked = _checked()
+    checked = proof.typed("proof")
     try:
         with acting() as session:
             give_up_app(session, actor, checked=checked, now=now())
@@ -120,12 +123,6 @@ def remove(actor: Actor) -> ResponseReturnValue:
         return _page(actor, refused=refused)
     tell("ok", "The second factor is gone: your password alone signs you in now.")
     return redirect("/security/app", 303)
-
-
-def _checked() -> Checked:
-    with looking() as session:
-        kept = kept_of(session, _own().email)
-    return check_password(kept, request.form.get("proven", ""))
 
 
 def _own() -> SignedIn:
@@ -143,7 +140,7 @@ def _page(actor: Actor, *, refused: Refused | None = None, codes: list[str] | No
         begun=begun,
         picture=_picture(begun.uri) if begun else "",
         codes=codes or [],
-        errors={"code": "", "proven": "", "": ""} | ({refused.field: str(refused)} if refused is not None else {}),
+        errors={"code": "", "proof": "", "": ""} | ({refused.field: str(refused)} if refused is not None else {}),
     )
 
 

@@ -7,16 +7,17 @@ from flask.typing import ResponseReturnValue
 
 from core.actions.accounts import change_password, end_sign_ins
 from core.actions.doors import ask_new_email
-from core.actions.passwords import PASSWORD_LEAST, check_password, hash_password, kept_of
+from core.actions.passwords import PASSWORD_LEAST, hash_password
 from core.actions.policy import Actor, Permission, Refused, require_person
 from core.render import plural
 from core.store.accounts import SignedIn, own_sign_ins
 from core.store.factors import factor_of
+from portal import proof
 from portal.gate import found, gate
 from portal.html import page, tell
 from portal.identity import person
 from portal.limits import by_address
-from portal.parts import acting, looking, now, parts, reading
+from portal.parts import acting, now, parts, reading
 
 views = Blueprint("sign_ins", __name__, url_prefix="/security")
 _SHOWN = 30
@@ -50,9 +51,7 @@ def end(actor: Actor) -> ResponseReturnValue:
 @gate(Permission.CHANGE_SELF)
 def password(actor: Actor) -> ResponseReturnValue:
     """Change the password. Every other sign-in ends by it."""
-    with looking() as session:
-        kept = kept_of(session, _own().email)
-    checked = check_password(kept, request.form.get("current", ""))
+    checked = proof.typed("current")
     try:
         if parts().demo:
             raise Refused(_DEMO, "current")  # noqa: TRY301 - told like every other refusal
@@ -70,9 +69,7 @@ def password(actor: Actor) -> ResponseReturnValue:
 @gate(Permission.CHANGE_SELF)
 def email(actor: Actor) -> ResponseReturnValue:
     """Ask for another address: a mail goes to both, and it changes once both links were used."""
-    with looking() as session:
-        kept = kept_of(session, _own().email)
-    checked = check_password(kept, request.form.get("proof", ""))
+    checked = proof.typed("proof")
     try:
         if parts().demo:
             raise Refused(_DEMO_EMAIL, "email")  # noqa: TRY301 - told like every other refusal

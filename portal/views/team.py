@@ -8,6 +8,7 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
 from core.actions.accounts import switch_account
+from core.actions.letters import LEASE
 from core.actions.policy import POLICY, ROLES, Actor, Permission, Refused, require, require_person
 from core.actions.roles import matrix
 from core.actions.team import (
@@ -139,8 +140,10 @@ def _told(letter: Letter) -> str:
     """What became of the mail with an invitation, in words."""
     if letter.outcome in {"sent", "kept"}:
         return "The mail was sent."
-    if letter.outcome == "unsure":
-        return f"It is not known whether the mail arrived ({letter.last_error}). Invite them again if it did not."
+    stopped = letter.handed_at is not None and letter.handed_at + LEASE < now() and not letter.outcome
+    if letter.outcome == "unsure" or stopped:
+        why = letter.last_error or "its worker was stopped"
+        return f"It is not known whether the mail arrived ({why}). Invite them again if it did not."
     if letter.outcome:
         return "The mail could not be sent. Invite them again."
     return f"The mail could not be sent yet, and is tried again: {letter.last_error}" if letter.last_error else "The mail is on its way."

@@ -9,14 +9,12 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from cryptography.hazmat.primitives.hashes import SHA1
-from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from sqlalchemy.orm import Session
 
 from core.actions import doors, factors
 from core.actions.accounts import NewSignIn, sign_in, token_sha256
 from core.actions.letters import write_letter
-from core.actions.passwords import Checked, check_password, kept_of
+from core.actions.passwords import check_password, kept_of
 from core.actions.policy import Actor, NotAllowed, Refused
 from core.backups.secret_kinds import WRAPPING_KEYS
 from core.envelope import KeyFile, NotOpenedError
@@ -24,8 +22,8 @@ from core.store.accounts import signed_in
 from core.store.db import Sessions
 from core.store.factors import Factor, RecoveryCode, codes_left, factor_place, half_signed_in
 from core.store.letters import Letter
-from tests.actions.test_team import HASH, person
 from tests.make import NOW, TERMINAL
+from tests.people import HASH, person, proof, shown
 
 EMAIL = "mira@example.org"
 STEP = timedelta(seconds=30)
@@ -36,16 +34,13 @@ def keys(tmp_path: Path) -> KeyFile:
     return KeyFile(tmp_path / "wrapping-keys")
 
 
-def shown(secret: str, at: datetime) -> str:
-    """What an app with this secret shows, RFC 6238."""
-    return TOTP(base64.b32decode(secret), 6, SHA1(), 30).generate(int(at.timestamp())).decode()
-
-
 def set_up(sessions: Sessions, keys: KeyFile, at: datetime = NOW) -> tuple[Actor, str, list[str]]:
     """Somebody with an app, its secret, and their recovery codes."""
     with sessions.writing() as session:
         actor, _ = person(session, EMAIL)
-        app = factors.begin_app(session, actor, keys=keys, now=at)
+    checked = proof(sessions, EMAIL)
+    with sessions.writing() as session:
+        app = factors.begin_app(session, actor, checked=checked, keys=keys, now=at)
     with sessions.writing() as session:
         codes = factors.confirm_app(session, actor, keys=keys, code=shown(app.secret, at), keep=0, now=at)
     return actor, app.secret, codes
@@ -127,6 +122,28 @@ def test_after_five_wrong_codes_or_ten_minutes_the_half_is_over(sessions: Sessio
             factors.pass_factor(session, token_sha256=token_sha256(late.token), code=shown(secret, at), keys=keys, now=at)
 
 
+def test_beginning_anew_gives_nobody_more_tries_in_an_hour_and_recovery_codes_go_on_working(sessions: Sessions, keys: KeyFile) -> None:
+    _, secret, codes = set_up(sessions, keys)
+    at = NOW + STEP
+    for _ in range(4):
+        with sessions.writing() as session:
+            half = enter(session, at)
+            for _ in range(5):
+                assert factors.pass_factor(session, token_sha256=token_sha256(half.token), code="000000", keys=keys, now=at) is None
+    with sessions.writing() as session:
+        half = enter(session, at)
+    sha256 = token_sha256(half.token)
+    with pytest.raises(Refused, match="Use a recovery code"), sessions.writing() as session:
+        factors.pass_factor(session, token_sha256=sha256, code=shown(secret, at), keys=keys, now=at)
+    with sessions.writing() as session:
+        assert factors.pass_factor(session, token_sha256=sha256, code=codes[0], keys=keys, now=at) is not None
+    later = at + timedelta(hours=1)
+    with sessions.writing() as session:
+        half = enter(session, later)
+        code = shown(secret, later)
+        assert factors.pass_factor(session, token_sha256=token_sha256(half.token), code=code, keys=keys, now=later) is not None
+
+
 def test_a_recovery_code_stands_in_once(sessions: Sessions, keys: KeyFile) -> None:
     actor, _, codes = set_up(sessions, keys)
     assert len(set(codes)) == 10
@@ -140,23 +157,21 @@ def test_a_recovery_code_stands_in_once(sessions: Sessions, keys: KeyFile) -> No
     assert not passes(codes[0])
     with sessions.reading() as session:
         assert codes_left(session, actor.user_id or 0) == 9
-    checked = right(sessions)
+    checked = proof(sessions, EMAIL)
     with sessions.writing() as session:
         fresh = factors.new_codes(session, actor, checked=checked, now=NOW)
     assert not passes(codes[1]), "of the old ones"
     assert passes(fresh[1])
 
 
-def right(sessions: Sessions, password: str = "four or five words") -> Checked:
-    with sessions.reading() as session:
-        kept = kept_of(session, EMAIL)
-    return check_password(kept, password)
-
-
 def test_setting_up_ends_other_sign_ins_and_needs_a_right_code(sessions: Sessions, keys: KeyFile) -> None:
     with sessions.writing() as session:
         actor, before = person(session, EMAIL)
-        app = factors.begin_app(session, actor, keys=keys, now=NOW)
+    checked, wrong = proof(sessions, EMAIL), proof(sessions, EMAIL, "not this one at all")
+    with pytest.raises(Refused, match="not your password"), sessions.writing() as session:
+        factors.begin_app(session, actor, checked=wrong, keys=keys, now=NOW)
+    with sessions.writing() as session:
+        app = factors.begin_app(session, actor, checked=checked, keys=keys, now=NOW)
         assert factors.app_begun(session, actor, keys=keys) == app
         assert app.uri.startswith("otpauth://totp/KeyChest:")
         with pytest.raises(Refused, match="not the code"):
@@ -165,15 +180,15 @@ def test_setting_up_ends_other_sign_ins_and_needs_a_right_code(sessions: Session
         factors.confirm_app(session, actor, keys=keys, code=shown(app.secret, NOW), keep=0, now=NOW)
         assert signed_in(session, token_sha256(before), NOW) is None
         with pytest.raises(Refused, match="already"):
-            factors.begin_app(session, actor, keys=keys, now=NOW)
+            factors.begin_app(session, actor, checked=checked, keys=keys, now=NOW)
 
 
 def test_giving_it_up_needs_the_password_and_forgets_the_secret(sessions: Sessions, keys: KeyFile) -> None:
     actor, _, codes = set_up(sessions, keys)
-    wrong = right(sessions, "not this one at all")
+    wrong = proof(sessions, EMAIL, "not this one at all")
     with sessions.writing() as session, pytest.raises(Refused, match="not your password"):
         factors.give_up_app(session, actor, checked=wrong, now=NOW)
-    checked = right(sessions)
+    checked = proof(sessions, EMAIL)
     with sessions.writing() as session:
         factors.give_up_app(session, actor, checked=checked, now=NOW)
         assert not enter(session, NOW).factor_due
@@ -197,7 +212,9 @@ def test_secrets_are_sealed_to_their_row_and_rotation_wraps_each_anew(sessions: 
     _, secret, codes = set_up(sessions, keys)
     with sessions.writing() as session:
         other, _ = person(session, "vera@example.org")
-        factors.begin_app(session, other, keys=keys, now=NOW)
+    checked = proof(sessions, "vera@example.org")
+    with sessions.writing() as session:
+        factors.begin_app(session, other, checked=checked, keys=keys, now=NOW)
         rows = session.execute(sa.select(Factor.ref, Factor.sealed).order_by(Factor.id)).all()
         dump = str(session.execute(sa.select(Factor.__table__)).all()) + str(session.execute(sa.select(RecoveryCode.__table__)).all())
         with pytest.raises(NotOpenedError):

@@ -11,23 +11,16 @@ from sqlalchemy.orm import Session
 
 from audit.tables import OutboxEvent
 from core.actions import removals, team
-from core.actions.passwords import Checked, check_password, kept_of
 from core.actions.policy import Actor, NotAllowed, Refused
 from core.store.approvals import Approval, decided, waiting, waiting_for
 from core.store.db import Sessions
 from core.store.letters import Letter
 from core.store.watches import Watch
-from tests.actions.test_team import joined, person
 from tests.make import NOW, make_watches
+from tests.people import joined, person, proof
 
 DAY = timedelta(days=1)
 MIRA, MAX = "mira@example.org", "max@example.org"
-
-
-def proof(sessions: Sessions, email: str, password: str = "four or five words") -> Checked:
-    with sessions.reading() as session:
-        kept = kept_of(session, email)
-    return check_password(kept, password)
 
 
 def names(session: Session, actor: Actor, count: int) -> list[str]:

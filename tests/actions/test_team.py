@@ -13,35 +13,16 @@ from sqlalchemy.orm import Session
 
 from audit.tables import OutboxEvent
 from core.actions import team
-from core.actions.accounts import accept_welcome, create_user, switch_account, token_sha256
-from core.actions.passwords import hash_password
+from core.actions.accounts import switch_account, token_sha256
 from core.actions.policy import Actor, NotAllowed, Refused
-from core.store.accounts import Account, LoginSession, Membership, User, accounts_allowed, first_account, signed_in, user_by_email
+from core.store.accounts import Account, LoginSession, Membership, User, accounts_allowed, signed_in, user_by_email
 from core.store.db import Sessions
 from core.store.teams import Invitation, invited, left_since, own_accounts
 from core.store.teams import team as members
-from tests.make import NOW, TERMINAL
+from tests.make import NOW
+from tests.people import HASH, joined, person
 
-HASH = hash_password("four or five words")
 DAY = timedelta(days=1)
-
-
-def person(session: Session, email: str) -> tuple[Actor, str]:
-    """An owner of a fresh account, and the token of their sign-in."""
-    link = create_user(session, TERMINAL, email=email, operator=False, now=NOW)
-    fresh = accept_welcome(session, token=link, password_hash=HASH, now=NOW)
-    user = user_by_email(session, email)
-    assert user is not None
-    account = session.get_one(Account, first_account(session, user.id))
-    return Actor(user_id=user.id, user_ref=user.ref, account_id=account.id, account_ref=account.ref, role="owner"), fresh.token
-
-
-def joined(session: Session, owner: Actor, email: str, role: str) -> tuple[Actor, str]:
-    """Somebody new who accepted the owner's invitation."""
-    token = team.invite(session, owner, email=email, role=role, days=7, now=NOW)
-    fresh = team.join_as_new(session, token=token, password_hash=HASH, now=NOW)
-    user = session.get_one(User, fresh.user_id)
-    return Actor(user_id=user.id, user_ref=user.ref, account_id=owner.account_id, account_ref=owner.account_ref, role=role), fresh.token
 
 
 def seen(session: Session, token: str) -> tuple[str, str]:

@@ -11,9 +11,8 @@ from core.actions.factors import begin_app, confirm_app
 from core.envelope import FILE, KeyFile, read_keys
 from core.store.db import Sessions, make_engine
 from core.store.factors import Factor, factor_place
-from tests.actions.test_factors import shown
-from tests.actions.test_team import person
 from tests.make import NOW
+from tests.people import person, proof, shown
 
 STEP = timedelta(seconds=30)
 
@@ -27,10 +26,12 @@ def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 def fill(data: Path) -> tuple[Sessions, KeyFile]:
     sessions, keys = Sessions(make_engine(f"sqlite:///{data / 'keychest.db'}")), KeyFile(data / FILE)
-    with sessions.writing() as session:
-        for email in ("mira@example.org", "vera@example.org"):
+    for email in ("mira@example.org", "vera@example.org"):
+        with sessions.writing() as session:
             actor, _ = person(session, email)
-            app = begin_app(session, actor, keys=keys, now=NOW)
+        checked = proof(sessions, email)
+        with sessions.writing() as session:
+            app = begin_app(session, actor, checked=checked, keys=keys, now=NOW)
             confirm_app(session, actor, keys=keys, code=shown(app.secret, NOW), keep=0, now=NOW)
     return sessions, keys
 

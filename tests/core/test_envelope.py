@@ -93,3 +93,21 @@ def test_a_damaged_file_of_keys_is_told(keys: KeyFile, content: bytes) -> None:
     keys.path.write_bytes(content)
     with pytest.raises(NotOpenedError, match="damaged"):
         keys.seal(b"canary", HERE)
+
+
+def test_rotations_at_once_write_no_key_away(keys: KeyFile) -> None:
+    begin, sealed = threading.Barrier(8), []
+
+    def rotate() -> None:
+        begin.wait()
+        for _ in range(5):
+            keys.rotate()
+            sealed.append(keys.seal(b"canary", HERE))
+
+    threads = [threading.Thread(target=rotate) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [keys.open(each, HERE) for each in sealed] == [b"canary"] * 40
+    assert len(read_keys(keys.path.read_bytes())) == 41

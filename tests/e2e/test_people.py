@@ -12,8 +12,8 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
-from tests.actions.test_factors import shown
 from tests.e2e.test_walk import PASSWORD, follow, open_page
+from tests.people import shown
 from tests.processes import eventually
 from tests.stage import Installation, Sink, installation, smtp_sink
 
@@ -123,6 +123,7 @@ def test_an_app_is_set_up_used_and_not_gone_round_by_a_mailed_link(
     noa.goto("/security")
     look(noa, "security")
     follow(noa, noa.get_by_role("link", name="Set one up"), "/security/app$")
+    noa.get_by_label("Your password").fill(PASSWORD)
     noa.get_by_role("button", name="Set an app up").click()
     picture = noa.get_by_role("img", name="QR code with the key that stands below")
     expect(picture).to_be_visible()

@@ -12,7 +12,7 @@ import pytest
 import sqlalchemy as sa
 
 from core.store.letters import Letter
-from tests.actions.test_doors import Post, link
+from tests.mailed import Post, link
 from tests.make import NOW
 from tests.portal.conftest import PASSWORD, PEOPLE, Site, forget_tries, post, token_of
 
@@ -163,3 +163,14 @@ def test_the_team_page_tells_what_became_of_a_mail(make_site: Callable[..., Site
     mailing.smtp_url, mailing.at = "", mailing.at + timedelta(minutes=2)
     mailing.send()
     assert "The mail was sent." in site.client("owner").get("/team").text
+
+
+def test_a_mail_whose_worker_was_stopped_is_told_as_what_it_is(make_site: Callable[..., Site]) -> None:
+    site = make_site()
+    post(site.client("owner"), "/team/invite", {"email": "new@example.org", "role": "viewer", "days": "7"})
+    with site.sessions.writing() as session:
+        session.execute(sa.update(Letter).values(handed_at=NOW))
+    assert "It is not known" not in site.client("owner").get("/team").text, "it may be leaving just now"
+    with site.sessions.writing() as session:
+        session.execute(sa.update(Letter).values(handed_at=NOW - timedelta(minutes=5)))
+    assert "It is not known whether the mail arrived (its worker was stopped)" in site.client("owner").get("/team").text

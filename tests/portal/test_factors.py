@@ -13,8 +13,8 @@ import sqlalchemy as sa
 from flask.testing import FlaskClient
 
 from core.store.accounts import User
-from tests.actions.test_factors import shown
 from tests.make import NOW
+from tests.people import shown
 from tests.portal.conftest import PASSWORD, PEOPLE, Site, forget_tries, post
 from tests.portal.test_gate import MATRIX, WHO, filled, served
 
@@ -25,7 +25,7 @@ LATER = AT + timedelta(seconds=30)
 def with_app(site: Site) -> tuple[str, list[str]]:
     """The owner's app: its secret, and the recovery codes."""
     client = site.client("owner")
-    assert post(client, "/security/app/begin").status_code == 303
+    assert post(client, "/security/app/begin", {"proof": PASSWORD}).status_code == 303
     page = client.get("/security/app").text
     assert "<svg" in page
     secret = "".join(re.findall(r'<code class="fp">([A-Z2-7 ]+)</code>', page)[0].split())
@@ -104,12 +104,12 @@ def test_it_is_given_up_by_the_password(make_site: Callable[..., Site]) -> None:
     with_app(site)
     forget_tries()
     client = site.client("owner")
-    wrong = post(client, "/security/app/remove", {"proven": "wrong"})
+    wrong = post(client, "/security/app/remove", {"proof": "wrong"})
     assert wrong.status_code == 422
     assert "This is not your password" in wrong.text
-    fresh = post(client, "/security/app/codes", {"proven": PASSWORD})
+    fresh = post(client, "/security/app/codes", {"proof": PASSWORD})
     assert "Your recovery codes" in fresh.text
-    assert post(client, "/security/app/remove", {"proven": PASSWORD}).status_code == 303
+    assert post(client, "/security/app/remove", {"proof": PASSWORD}).status_code == 303
     assert "Your password alone signs you in" in client.get("/security/app").text
     assert post(site.client(), "/sign-in", {"email": PEOPLE["owner"], "password": PASSWORD}).location == "/"
 
@@ -127,7 +127,7 @@ def test_lost_keys_are_told_and_nobody_gets_in_without(make_site: Callable[..., 
 
 
 def test_a_demonstration_has_none(make_site: Callable[..., Site]) -> None:
-    refused = post(make_site(demo=("a@example.org", "x")).client("owner"), "/security/app/begin")
+    refused = post(make_site(demo=("a@example.org", "x")).client("owner"), "/security/app/begin", {"proof": PASSWORD})
     assert refused.status_code == 422
     assert "demonstration" in refused.text
 

@@ -64,7 +64,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/security"): READ,
     ("POST", "/security/end"): (303,) * 5,
     ("GET", "/security/app"): READ,
-    ("POST", "/security/app/begin"): (303,) * 5,
+    ("POST", "/security/app/begin"): (422, 422, 422, 422, 303),
     ("POST", "/security/app/confirm"): (422, 422, 422, 422, 303),
     ("POST", "/security/app/codes"): (422, 422, 422, 422, 303),
     ("POST", "/security/app/remove"): (422, 422, 422, 422, 303),
