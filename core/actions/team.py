@@ -168,7 +168,10 @@ def remove_member(session: Session, actor: Actor, *, user_ref: str, now: datetim
 
 
 def restore_member(session: Session, actor: Actor, *, user_ref: str, now: datetime) -> str | None:
-    """The address of a former member who is back, in the role they had; None where nobody of that name lies in the bin."""
+    """The address of a former member who is back, in the role they had; None where nobody of that name lies in the bin.
+
+    Sign-ins of theirs that look at no account look at this one.
+    """
     account_id = require(actor, Permission.MANAGE_TEAM)
     _lock(session, account_id)
     row = session.execute(
@@ -181,6 +184,8 @@ def restore_member(session: Session, actor: Actor, *, user_ref: str, now: dateti
         return None
     user, membership = row
     membership.deleted_at = None
+    nowhere = (LoginSession.user_id == user.id, LoginSession.account_id.is_(None), LoginSession.ended_at.is_(None))
+    session.execute(sa.update(LoginSession).where(*nowhere).values(account_id=account_id))
     back = f"An owner brought you back, as {membership.role}."
     _tell(session, user, account_id, subject="You belong to {} again", text=back, now=now)
     append(session, Event("member.restored.v1", now, actor.name, actor.account_ref, {"role": membership.role}, {"user": user.ref}))

@@ -9,14 +9,14 @@ import sqlalchemy as sa
 
 from audit.tables import OutboxEvent
 from core.actions import doors
-from core.actions.accounts import change_password, sign_in, token_sha256
+from core.actions.accounts import change_password, create_user, sign_in, token_sha256
 from core.actions.passwords import check_password, hash_password, kept_of
 from core.actions.policy import Actor, Refused
 from core.store.accounts import signed_in, user_by_email
 from core.store.db import Sessions
 from core.store.letters import Letter, letters_due
 from tests.mailed import Post, ask, link
-from tests.make import NOW
+from tests.make import NOW, TERMINAL
 from tests.people import HASH, person, proof
 
 HOUR = timedelta(hours=1)
@@ -181,3 +181,18 @@ def test_a_changed_password_and_address_are_told(sessions: Sessions, post: Post)
     (mail,) = post.send()
     assert "To: mira@example.org" in mail, "the one who may not have wanted it"
     assert "You sign in with vera@example.org" in mail
+
+
+def test_a_link_lets_nobody_in_who_has_the_address_now_and_had_it_not_then(sessions: Sessions, post: Post) -> None:
+    with sessions.writing() as session:
+        person(session, "mira@example.org")
+    ask(sessions, "reset", "mira@example.org")
+    token = link(post.send()[0], "/reset/")
+    with sessions.writing() as session:
+        user = user_by_email(session, "mira@example.org")
+        assert user is not None
+        user.deleted_at = NOW
+        session.flush()
+        create_user(session, TERMINAL, email="mira@example.org", operator=False, now=NOW)
+    with pytest.raises(Refused, match="used already"), sessions.writing() as session:
+        doors.reset_password(session, token=token, password_hash=OTHER, now=NOW)

@@ -107,6 +107,7 @@ def test_a_removed_member_sees_nothing_at_once_and_comes_back_whole_within_30_da
         assert team.restore_member(session, owner, user_ref=max_.user_ref, now=NOW + 31 * DAY) is None
         assert team.restore_member(session, owner, user_ref=max_.user_ref, now=NOW + 29 * DAY) == "max@example.org"
         assert [(each.email, each.role) for each in members(session, owner.account_id or 0)][1] == ("max@example.org", "manager")
+        assert seen(session, token) == (owner.account_ref, "manager"), "without signing in anew"
         assert team.restore_member(session, owner, user_ref=max_.user_ref, now=NOW + 29 * DAY) is None
         assert left_since(session, owner.account_id or 0, NOW - 30 * DAY) == ()
 
@@ -121,6 +122,8 @@ def test_who_leaves_looks_at_another_account_of_theirs(sessions: Sessions) -> No
         there = Actor(user_id=eve.user_id, user_ref=eve.user_ref, account_id=owner.account_id, account_ref=owner.account_ref, role="viewer")
         team.leave(session, there, now=NOW)
         assert seen(session, token) == (eve.account_ref, "owner")
+        team.restore_member(session, owner, user_ref=eve.user_ref, now=NOW)
+        assert seen(session, token) == (eve.account_ref, "owner"), "who looks at another account goes on there"
 
 
 @pytest.mark.parametrize("act", ["change", "remove", "leave"])

@@ -21,3 +21,17 @@ FILE = "raised from local-1 protocol: unable to write '/r/backup/kc/20261125-122
 )
 def test_a_write_that_came_to_its_end_is_a_full_disk(words: str, meant: str) -> None:
     assert trouble(64, words, doing="backup").trouble == meant
+
+
+@pytest.mark.parametrize(
+    ("code", "why", "meant"),
+    [
+        (99, "JsonFormatError: expected 'obj-b' but found 'str' at: \"a8?zn3\"", "damaged"),  # where a flipped bit falls is chance
+        (42, "CryptoError: cipher header invalid", "damaged"),
+        (55, "FileMissingError: unable to open missing file '/r/backup.manifest' for read", "missing"),
+        (99, "FileOpenError: unable to open file: [5] Input/output error", "tool"),
+    ],
+)
+def test_a_manifest_that_cannot_be_read_is_told_as_what_it_is(code: int, why: str, meant: str) -> None:
+    words = f"ERROR: [{code:03d}]: unable to load backup manifest file '/r/backup.manifest' or '/r/backup.manifest.copy': {why}"
+    assert trouble(code, words, doing="restore").trouble == meant
