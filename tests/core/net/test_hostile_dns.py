@@ -158,8 +158,9 @@ CASES: Final[dict[str, Ill]] = {
 @pytest.mark.parametrize("name", CASES)
 def test_an_ill_meaning_resolver_ends_typed_and_in_time(name: str) -> None:
     ill = CASES[name]
+    time_s = 5.0 if isinstance(ill.ends, tuple) else TIME_S  # what is answered ends by itself, and the machine may have other work
     with raw_dns(ill.udp, ill.tcp, stream=ill.stream) as resolver:
-        found = ask(resolver)
+        found = ask(resolver, timeout_s=time_s)
     if isinstance(ill.ends, tuple):
         assert found.addresses == ill.ends
         assert len(found.addresses) <= MOST_ADDRESSES
