@@ -16,6 +16,7 @@ import core.store.incidents
 import core.store.leaves
 import core.store.letters
 import core.store.observations
+import core.store.passkeys
 import core.store.spot_checks
 import core.store.teams
 import core.store.tokens
@@ -37,6 +38,7 @@ MODULES = (
     core.store.letters,
     core.store.leaves,
     core.store.observations,
+    core.store.passkeys,
     core.store.spot_checks,
     core.store.teams,
     core.store.tokens,

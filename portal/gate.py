@@ -40,6 +40,8 @@ PUBLIC: Final[Mapping[str, str]] = {
     "doors.email": "as show_email",
     "factors.show_code": "where people who proved their password prove the rest; the cookie says who",
     "factors.code": "as show_code",
+    "passkeys.ask": "where people prove themselves by a passkey; the question tells nobody who is known here",
+    "passkeys.enter": "as ask; the device's signature says who",
     "sign_in.show": "where people sign in",
     "sign_in.enter": "where people sign in",
     "sign_in.leave": "ends the sign-in that the cookie carries; a stranger has none to end",

@@ -33,7 +33,7 @@ from core.store.accounts import (
 )
 from core.store.base import new_ref
 from core.store.db import rowcount
-from core.store.factors import factor_of
+from core.store.factors import has_factor
 from core.store.letters import Letter
 from core.store.teams import own_accounts
 from core.store.watches import STATES, WatchTally
@@ -218,7 +218,7 @@ def begin_sign_in(session: Session, user: User, now: datetime, caller: Caller, *
     It lasts a day's work, or for `stay` two weeks.
     """
     token = secrets.token_urlsafe(32)
-    due = not proven and factor_of(session, user.id) is not None
+    due = not proven and has_factor(session, user.id)
     session.add(
         LoginSession(
             ref=new_ref(),

@@ -7,7 +7,6 @@ which opens nothing but the question for the code, for ten minutes and five trie
 from __future__ import annotations
 
 import base64
-import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -21,15 +20,16 @@ from sqlalchemy.orm import Session
 from audit.log import Event, append
 from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in
 from core.actions.letters import tell_by_mail
+from core.actions.passkeys import drop_passkeys
 from core.actions.passwords import Checked, require_password
 from core.actions.policy import Actor, Refused, require_person, require_terminal
+from core.actions.recovery_codes import code_used, end_codes, fresh_codes
 from core.envelope import KeyFile
 from core.store.accounts import LoginSession, User, user_by_email
 from core.store.base import new_ref
 from core.store.db import rowcount
-from core.store.factors import Factor, RecoveryCode, factor_of, factor_place, half_signed_in, sealed_factors, wrong_codes
+from core.store.factors import Factor, factor_of, factor_place, half_signed_in, has_factor, sealed_factors, wrong_codes
 
-CODES: Final = 10
 TRIES: Final = 5
 AN_HOUR: Final = 20
 """So many wrong codes are looked at for one person in an hour: of a million, three are right at a time."""
@@ -41,6 +41,7 @@ _ISSUER: Final = "KeyChest"
 _NOT_YOU: Final = "If it was not you, choose a new password at once, and tell the operator."
 _ADDED: Final = f"Signing in needs a code from an authenticator app from now on. Every other sign-in of yours has ended. {_NOT_YOU}"
 _REMOVED: Final = f"Your second factor was taken away: your password alone signs you in. {_NOT_YOU}"
+_PASSKEYS_LEFT: Final = f"Your authenticator app was taken away: your passkeys and recovery codes remain. {_NOT_YOU}"
 _MANY: Final = (
     "Too many wrong codes were tried in your name. Use a recovery code now, or wait an hour. If it was not you, choose a new password: "
     "somebody knows yours."
@@ -63,7 +64,7 @@ def begin_app(session: Session, actor: Actor, *, checked: Checked, keys: KeyFile
     """
     user = require_password(session, require_person(actor), checked, _not_yours())
     if factor_of(session, user.id) is not None:
-        raise Refused("You have a second factor already. Give it up first, if you want another one. Nothing was changed.")
+        raise Refused("You have an app already. Give it up first, if you want another one. Nothing was changed.")
     unconfirmed = (Factor.user_id == user.id, Factor.confirmed_at.is_(None), Factor.deleted_at.is_(None))
     session.execute(sa.update(Factor).where(*unconfirmed).values(deleted_at=now, sealed=""))
     key, ref = secrets.token_bytes(20), new_ref()  # 160 bits: RFC 4226 section 4
@@ -83,26 +84,35 @@ def app_begun(session: Session, actor: Actor, *, keys: KeyFile) -> NewApp | None
 
 
 def confirm_app(session: Session, actor: Actor, *, keys: KeyFile, code: str, keep: int, now: datetime) -> list[str]:
-    """The recovery codes, shown once: the app counts from now on, and every other sign-in ends. Raises Refused for a wrong code."""
+    """The app counts from now on, and every other sign-in ends. The recovery codes, where it is the first factor, else none.
+
+    Raises Refused for a wrong code.
+    """
     user = session.get_one(User, require_person(actor), with_for_update=True)
     factor = factor_of(session, user.id, confirmed=False)
     if factor is None or factor_of(session, user.id) is not None:
         raise Refused("There is no app to confirm. Begin anew. Nothing was changed.", "code")
     if not _used(session, factor, keys, code, now):
         raise Refused(_WRONG, "code")
+    first = not has_factor(session, user.id)
     factor.confirmed_at = now
     others = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None), LoginSession.id != keep)
     session.execute(sa.update(LoginSession).where(*others).values(ended_at=now))
     tell_by_mail(session, user.email, "KeyChest asks for a code now", _ADDED, now=now)
     append(session, Event("factor.added.v1", now, actor.name))
-    return _fresh_codes(session, user.id, now)
+    return fresh_codes(session, user.id, now) if first else []
 
 
 def give_up_app(session: Session, actor: Actor, *, checked: Checked, now: datetime) -> None:
-    """The password alone signs in from now on; recovery codes end too. Raises Refused for a wrong password."""
+    """No app is asked for from now on. Without passkeys the password alone signs in then, and recovery codes end.
+
+    Raises Refused for a wrong password.
+    """
     user = require_password(session, require_person(actor), checked, _not_yours())
-    if not _dropped(session, user, now):
-        raise Refused("You have no second factor. Nothing was changed.")
+    if not _app_dropped(session, user, now):
+        raise Refused("You have no authenticator app here. Nothing was changed.")
+    left = has_factor(session, user.id)
+    tell_by_mail(session, user.email, "KeyChest asks for no app any more", _PASSKEYS_LEFT if left else _REMOVED, now=now)
     append(session, Event("factor.removed.v1", now, actor.name))
 
 
@@ -110,8 +120,11 @@ def drop_factor(session: Session, actor: Actor, *, email: str, now: datetime) ->
     """For who lost device and codes: the terminal takes the factor away, and every sign-in of theirs ends. Raises Refused."""
     require_terminal(actor)
     user = user_by_email(session, email)
-    if user is None or not _dropped(session, user, now):
+    if user is None or not has_factor(session, user.id):
         raise Refused("There is no user with this address who has a second factor. Nothing was changed.", "email")
+    drop_passkeys(session, user.id, now)
+    _app_dropped(session, user, now)
+    tell_by_mail(session, user.email, "KeyChest asks for no second factor any more", _REMOVED, now=now)
     theirs = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None))
     session.execute(sa.update(LoginSession).where(*theirs).values(ended_at=now))
     append(session, Event("factor.dropped.v1", now, actor.name, private={"user": user.ref}))
@@ -119,11 +132,11 @@ def drop_factor(session: Session, actor: Actor, *, email: str, now: datetime) ->
 
 def new_codes(session: Session, actor: Actor, *, checked: Checked, now: datetime) -> list[str]:
     """Ten recovery codes in the place of those there were. Raises Refused for a wrong password, and where there is no factor."""
-    user = require_password(session, require_person(actor), checked, _not_yours())
-    if factor_of(session, user.id) is None:
+    user = require_password(session, require_person(actor), checked, _not_yours("codes_proof"))
+    if not has_factor(session, user.id):
         raise Refused("Recovery codes belong to a second factor, and you have none. Nothing was changed.")
     append(session, Event("recovery_codes.made.v1", now, actor.name))
-    return _fresh_codes(session, user.id, now)
+    return fresh_codes(session, user.id, now)
 
 
 def pass_factor(
@@ -141,7 +154,7 @@ def pass_factor(
     row = session.get_one(LoginSession, half.session_id, with_for_update=True, populate_existing=True)
     if row.ended_at is not None:
         raise Refused("This took too long, or was tried too often. Sign in again.")
-    by = "code" if _code_used(session, user, code, now) else "app" if _app_shows(session, user, code, keys, now) else ""
+    by = "code" if code_used(session, user.id, code, now) else "app" if _app_shows(session, user, code, keys, now) else ""
     if not by:
         row.tries += 1
         row.ended_at = now if row.tries >= TRIES else None
@@ -171,8 +184,8 @@ def _app_shows(session: Session, user: User, code: str, keys: KeyFile, now: date
     return factor is not None and _used(session, factor, keys, code, now)
 
 
-def _not_yours() -> Refused:
-    return Refused("This is not your password. Nothing was changed.", "proof")
+def _not_yours(field: str = "proof") -> Refused:
+    return Refused("This is not your password. Nothing was changed.", field)
 
 
 def _shown(key: bytes, email: str) -> NewApp:
@@ -197,33 +210,11 @@ def _used(session: Session, factor: Factor, keys: KeyFile, code: str, now: datet
     return rowcount(session.execute(sa.update(Factor).where(*fresh).values(last_step=fits[-1], last_used_at=now))) == 1
 
 
-def _code_used(session: Session, user: User, code: str, now: datetime) -> bool:
-    unused = (RecoveryCode.user_id == user.id, RecoveryCode.code_sha256 == _code_sha256(code), RecoveryCode.used_at.is_(None))
-    return rowcount(session.execute(sa.update(RecoveryCode).where(*unused).values(used_at=now))) == 1
-
-
-def _fresh_codes(session: Session, user_id: int, now: datetime) -> list[str]:
-    _end_codes(session, user_id, now)
-    plain = [base64.b32encode(secrets.token_bytes(10)).decode().lower() for _ in range(CODES)]
-    session.add_all([RecoveryCode(user_id=user_id, code_sha256=_code_sha256(code), created_at=now, used_at=None) for code in plain])
-    session.flush()
-    return ["-".join(code[at : at + 4] for at in range(0, 16, 4)) for code in plain]
-
-
-def _end_codes(session: Session, user_id: int, now: datetime) -> None:
-    unused = (RecoveryCode.user_id == user_id, RecoveryCode.used_at.is_(None))
-    session.execute(sa.update(RecoveryCode).where(*unused).values(used_at=now))
-
-
-def _code_sha256(code: str) -> str:
-    return hashlib.sha256("".join(code.lower().split()).replace("-", "").encode("utf-8", "replace")).hexdigest()
-
-
-def _dropped(session: Session, user: User, now: datetime) -> bool:
-    mine = (Factor.user_id == user.id, Factor.deleted_at.is_(None))
+def _app_dropped(session: Session, user: User, now: datetime) -> bool:
+    """Whether they had an app. It is gone now, and with the last factor the recovery codes are."""
     had = factor_of(session, user.id) is not None
+    mine = (Factor.user_id == user.id, Factor.deleted_at.is_(None))
     session.execute(sa.update(Factor).where(*mine).values(deleted_at=now, sealed=""))
-    _end_codes(session, user.id, now)
-    if had:
-        tell_by_mail(session, user.email, "KeyChest asks for no code any more", _REMOVED, now=now)
+    if not has_factor(session, user.id):
+        end_codes(session, user.id, now)
     return had

@@ -138,11 +138,8 @@ class Counted:
 
 def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | None:
     """Who a cookie's token belongs to; None when the sign-in ended, ran out, or its user or membership is gone."""
-    # core.store.factors stands on this module
-    factors = sa.table("factors", sa.column("user_id"), sa.column("confirmed_at"), sa.column("deleted_at"))
-    has_factor = sa.exists().where(factors.c.user_id == User.id, factors.c.confirmed_at.is_not(None), factors.c.deleted_at.is_(None))
     row = session.execute(
-        sa.select(LoginSession, User, Account, Membership, has_factor)
+        sa.select(LoginSession, User, Account, Membership, _has_factor())
         .join(User, User.id == LoginSession.user_id)
         .outerjoin(Account, sa.and_(Account.id == LoginSession.account_id, Account.deleted_at.is_(None)))
         .outerjoin(
@@ -172,6 +169,16 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
         account_name=account.name if member else "",
         role=membership.role if member else "",
         has_factor=bool(factor),
+    )
+
+
+def _has_factor() -> sa.ColumnElement[bool]:
+    """Whether a user has an app or a passkey. The modules of both stand on this one."""
+    factors = sa.table("factors", sa.column("user_id"), sa.column("confirmed_at"), sa.column("deleted_at"))
+    passkeys = sa.table("passkeys", sa.column("user_id"), sa.column("deleted_at"))
+    return sa.or_(
+        sa.exists().where(factors.c.user_id == User.id, factors.c.confirmed_at.is_not(None), factors.c.deleted_at.is_(None)),
+        sa.exists().where(passkeys.c.user_id == User.id, passkeys.c.deleted_at.is_(None)),
     )
 
 

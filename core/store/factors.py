@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from core.envelope import Place
 from core.store.accounts import LoginSession, User
 from core.store.base import Base, Id
+from core.store.passkeys import Passkey
 
 
 class Factor(Base):
@@ -75,10 +76,17 @@ def wrong_codes(session: Session, user_id: int, since: datetime) -> int:
 
 
 def factor_of(session: Session, user_id: int, *, confirmed: bool = True) -> Factor | None:
-    """The person's second factor; or with `confirmed` false the newest one that they have not confirmed yet."""
+    """The person's authenticator app; or with `confirmed` false the newest one that they have not confirmed yet."""
     state = Factor.confirmed_at.is_not(None) if confirmed else Factor.confirmed_at.is_(None)
     where = (Factor.user_id == user_id, Factor.deleted_at.is_(None), state)
     return session.scalar(sa.select(Factor).where(*where).order_by(Factor.id.desc()).limit(1))
+
+
+def has_factor(session: Session, user_id: int) -> bool:
+    """Whether a password alone does not sign this person in: they have an app or a passkey."""
+    app = sa.exists().where(Factor.user_id == user_id, Factor.confirmed_at.is_not(None), Factor.deleted_at.is_(None))
+    passkey = sa.exists().where(Passkey.user_id == user_id, Passkey.deleted_at.is_(None))
+    return session.scalar(sa.select(sa.or_(app, passkey))) or False
 
 
 def codes_left(session: Session, user_id: int) -> int:

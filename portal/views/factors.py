@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from typing import Final
 
-import segno
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
-from markupsafe import Markup
 
 from core.actions.accounts import token_sha256
-from core.actions.factors import app_begun, begin_app, confirm_app, give_up_app, new_codes, pass_factor
-from core.actions.policy import Actor, Permission, Refused, require_person
+from core.actions.factors import begin_app, confirm_app, give_up_app, new_codes, pass_factor
+from core.actions.policy import Actor, Permission, Refused
+from core.passkeys import site_of
 from core.store.accounts import SignedIn
-from core.store.factors import codes_left, factor_of, half_signed_in
+from core.store.factors import HalfSignedIn, factor_of, half_signed_in
+from core.store.passkeys import passkeys_of
 from portal import proof
 from portal.callers import caller
+from portal.factors_shown import factors_page
 from portal.gate import found, gate
 from portal.html import page, tell
 from portal.identity import FACTOR, SIGN_IN, half, let_in, let_out, person, safe_next
@@ -24,16 +25,15 @@ from portal.parts import acting, now, parts, reading
 
 views = Blueprint("factors", __name__)
 _WRONG: Final = "This code is not right, or was used before. Type the one that your app shows now, or a recovery code."
-_DEMO: Final = "This is a demonstration: it has no second factor, since the button on the sign-in page gets by without."
+DEMO: Final = "This is a demonstration: it has no second factor, since the button on the sign-in page gets by without."
 
 
 @views.get(FACTOR)
 def show_code() -> ResponseReturnValue:
     """The question for the code; to the sign-in page for who is not half signed in."""
-    token, _ = half()
-    if not token or half_signed_in(reading(), token_sha256(token), now()) is None:
+    if half_in() is None:
         return redirect(SIGN_IN, 303)
-    return page("factors/code.html", onward=safe_next(request.args.get("next", "/")), error="")
+    return _question(safe_next(request.args.get("next", "/")))
 
 
 @views.post(FACTOR)
@@ -50,12 +50,12 @@ def code() -> ResponseReturnValue:
             )  # fmt: skip
     except Refused as refused:
         if refused.field:
-            return page("factors/code.html", status=422, onward=onward, error=str(refused))
+            return _question(onward, error=str(refused))
         let_out()
         tell("bad", str(refused))
         return redirect(SIGN_IN, 303)
     if fresh is None:
-        return page("factors/code.html", status=422, onward=onward, error=_WRONG)
+        return _question(onward, error=_WRONG)
     return let_in(fresh, onward)
 
 
@@ -63,7 +63,7 @@ def code() -> ResponseReturnValue:
 @gate(Permission.SEE_SELF)
 def show(actor: Actor) -> ResponseReturnValue:
     """The second factor as it is, or the one that is being set up."""
-    return _page(actor)
+    return factors_page(actor)
 
 
 @views.post("/security/app/begin")
@@ -74,11 +74,11 @@ def begin(actor: Actor) -> ResponseReturnValue:
     checked = proof.typed("proof")
     try:
         if parts().demo:
-            raise Refused(_DEMO)  # noqa: TRY301 - told like every other refusal
+            raise Refused(DEMO)  # noqa: TRY301 - told like every other refusal
         with acting() as session:
             begin_app(session, actor, checked=checked, keys=parts().keys, now=now())
     except Refused as refused:
-        return _page(actor, refused=refused)
+        return factors_page(actor, refused=refused)
     return redirect("/security/app", 303)
 
 
@@ -92,8 +92,8 @@ def confirm(actor: Actor) -> ResponseReturnValue:
             typed = request.form.get("code", "")[:64]
             codes = confirm_app(session, actor, keys=parts().keys, code=typed, keep=_own().session_id, now=now())
     except Refused as refused:
-        return _page(actor, refused=refused)
-    return _page(actor, codes=codes)
+        return factors_page(actor, refused=refused)
+    return factors_page(actor, codes=codes)
 
 
 @views.post("/security/app/codes")
@@ -101,52 +101,42 @@ def confirm(actor: Actor) -> ResponseReturnValue:
 @gate(Permission.CHANGE_SELF)
 def codes(actor: Actor) -> ResponseReturnValue:
     """Ten new recovery codes, shown once."""
-    checked = proof.typed("proof")
+    checked = proof.typed("codes_proof")
     try:
         with acting() as session:
             fresh = new_codes(session, actor, checked=checked, now=now())
     except Refused as refused:
-        return _page(actor, refused=refused)
-    return _page(actor, codes=fresh)
+        return factors_page(actor, refused=refused)
+    return factors_page(actor, codes=fresh)
 
 
 @views.post("/security/app/remove")
 @by_address
 @gate(Permission.CHANGE_SELF)
 def remove(actor: Actor) -> ResponseReturnValue:
-    """Sign in by the password alone from now on."""
+    """Sign in without the app from now on."""
     checked = proof.typed("proof")
     try:
         with acting() as session:
             give_up_app(session, actor, checked=checked, now=now())
     except Refused as refused:
-        return _page(actor, refused=refused)
-    tell("ok", "The second factor is gone: your password alone signs you in now.")
+        return factors_page(actor, refused=refused)
+    tell("ok", "The app is gone: KeyChest asks for its codes no more.")
     return redirect("/security/app", 303)
+
+
+def half_in() -> HalfSignedIn | None:
+    """Who is half signed in."""
+    token, _ = half()
+    return half_signed_in(reading(), token_sha256(token), now()) if token else None
+
+
+def _question(onward: str, *, error: str = "") -> ResponseReturnValue:
+    theirs = half_in()
+    app = theirs is not None and factor_of(reading(), theirs.user_id) is not None
+    passkeys = theirs is not None and site_of(parts().public_url) is not None and bool(passkeys_of(reading(), theirs.user_id))
+    return page("factors/code.html", status=422 if error else 200, onward=onward, error=error, app=app, passkeys=passkeys)
 
 
 def _own() -> SignedIn:
     return found(person())
-
-
-def _page(actor: Actor, *, refused: Refused | None = None, codes: list[str] | None = None) -> ResponseReturnValue:
-    session, user_id = reading(), require_person(actor)
-    begun = app_begun(session, actor, keys=parts().keys)
-    return page(
-        "factors/show.html",
-        status=200 if refused is None else 422,
-        factor=factor_of(session, user_id),
-        left=codes_left(session, user_id),
-        begun=begun,
-        picture=_picture(begun.uri) if begun else "",
-        codes=codes or [],
-        errors={"code": "", "proof": "", "": ""} | ({refused.field: str(refused)} if refused is not None else {}),
-    )
-
-
-def _picture(uri: str) -> Markup:
-    """A QR code as SVG, drawn here: nobody else sees what is in it."""
-    drawn = segno.make(uri, error="m").svg_inline(
-        scale=4, border=4, dark="#000", light="#fff", omitsize=True, svgclass="qr", lineclass=None
-    )
-    return Markup(drawn)  # noqa: S704 - made of squares alone

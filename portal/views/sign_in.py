@@ -9,6 +9,7 @@ from flask_login import current_user
 from core.actions.accounts import Kind, accept_welcome, open_link, set_up_operator, sign_in, sign_out
 from core.actions.passwords import PASSWORD_LEAST, PasswordHash, check_password, hash_password, kept_of
 from core.actions.policy import Refused
+from core.passkeys import site_of
 from portal.callers import caller
 from portal.html import page
 from portal.identity import SIGN_IN, let_in, let_out, person, safe_next, who
@@ -112,7 +113,9 @@ def _usable(kind: Kind, token: str) -> bool:
 
 
 def _form(onward: str, *, email: str = "", error: str = "", status: int = 200) -> ResponseReturnValue:
-    return page("sign_in/page.html", status=status, onward=onward, email=email, error=error, demo=parts().demo, sign_up=parts().sign_up)
+    demo, sign_up = parts().demo, parts().sign_up
+    passkeys = demo is None and site_of(parts().public_url) is not None
+    return page("sign_in/page.html", status=status, onward=onward, email=email, error=error, demo=demo, sign_up=sign_up, passkeys=passkeys)
 
 
 def _first_form(kind: Kind, *, usable: bool, email: str = "", refused: Refused | None = None) -> ResponseReturnValue:

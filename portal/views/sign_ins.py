@@ -11,7 +11,7 @@ from core.actions.passwords import PASSWORD_LEAST, hash_password
 from core.actions.policy import Actor, Permission, Refused, require_person
 from core.render import plural
 from core.store.accounts import SignedIn, own_sign_ins
-from core.store.factors import factor_of
+from core.store.factors import has_factor
 from portal import proof
 from portal.gate import found, gate
 from portal.html import page, tell
@@ -95,5 +95,5 @@ def _page(actor: Actor, refused: Refused | None = None) -> ResponseReturnValue:
         typed=request.form.get("email", "") if refused is not None else "",
         errors={"current": "", "password": "", "email": "", "proof": ""} | ({refused.field: str(refused)} if refused is not None else {}),
         least=PASSWORD_LEAST,
-        factor=factor_of(reading(), require_person(actor)) is not None,
+        factor=has_factor(reading(), require_person(actor)),
     )

@@ -67,3 +67,24 @@ if (here) {
   show();
   new ResizeObserver(show).observe(tabs);
 }
+
+// A passkey: what the server asks goes to the device, and what the device answers goes into the form.
+const asked = document.querySelector("form[data-passkey]");
+if (asked) {
+  const { passkey: act, asked: question } = asked.dataset;
+  const tell = (id) => document.getElementById("passkey-said").replaceChildren(document.getElementById(id).content.cloneNode(true));
+  const FAILED = { InvalidStateError: "passkey-known", SecurityError: "passkey-elsewhere" };
+  const ask = async () => {
+    const read = { create: "parseCreationOptionsFromJSON", get: "parseRequestOptionsFromJSON" }[act];
+    if (!window.PublicKeyCredential?.[read]) return tell("passkey-old");
+    try {
+      const answer = await navigator.credentials[act]({ publicKey: PublicKeyCredential[read](JSON.parse(question)) });
+      asked.elements.answer.value = JSON.stringify(answer.toJSON());
+      asked.submit();
+    } catch (error) {
+      tell(FAILED[error.name] ?? "passkey-no");
+    }
+  };
+  asked.addEventListener("submit", (event) => { event.preventDefault(); ask(); });
+  ask();
+}

@@ -270,5 +270,5 @@ def test_people_are_told_by_mail_what_was_done_to_their_factor(sessions: Session
         told = session.execute(sa.select(Letter.email, Letter.words).where(Letter.kind == "told").order_by(Letter.id)).all()
     assert [(email, words["subject"]) for email, words in told] == [
         (EMAIL, "KeyChest asks for a code now"),
-        (EMAIL, "KeyChest asks for no code any more"),
+        (EMAIL, "KeyChest asks for no second factor any more"),
     ]

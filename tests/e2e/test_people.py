@@ -162,8 +162,8 @@ def test_an_app_is_set_up_used_and_not_gone_round_by_a_mailed_link(
     follow(noa, noa.get_by_role("button", name="Keep this password"), "/domains$")
     noa.goto("/security")
     look(noa, "security")
-    follow(noa, noa.get_by_role("link", name="Set one up"), "/security/app$")
-    noa.get_by_label("Your password", exact=True).fill(PASSWORD)
+    follow(noa, noa.get_by_role("link", name="Add a passkey or an app"), "/security/app$")
+    noa.get_by_label("Your password", exact=True).last.fill(PASSWORD)
     noa.get_by_role("button", name="Set an app up").click()
     picture = noa.get_by_role("img", name="QR code with the key that stands below")
     expect(picture).to_be_visible()
@@ -197,4 +197,50 @@ def test_an_app_is_set_up_used_and_not_gone_round_by_a_mailed_link(
     follow(third, third.get_by_role("button", name="Sign in"), "/sign-in/code$")
     third.get_by_label("Code").fill(code)
     follow(third, third.get_by_role("button", name="Sign in"), "/$")
+    assert said == []
+
+
+def test_a_passkey_is_made_and_signs_in_with_nothing_to_type(browser: Browser, house: tuple[Sink, Installation], look: Look) -> None:
+    sink, running = house
+    kim, said = somebody(browser, running)
+    device = {"protocol": "ctap2", "transport": "internal", "hasResidentKey": True, "hasUserVerification": True, "isUserVerified": True}
+    wires = kim.context.new_cdp_session(kim)
+    wires.send("WebAuthn.enable")
+    made = wires.send("WebAuthn.addVirtualAuthenticator", {"options": {**device, "automaticPresenceSimulation": True}})
+    kim.goto("/sign-up")
+    kim.get_by_label("E-mail address").fill("kim@people.example.org")
+    kim.get_by_role("button", name="Mail me a link").click()
+    kim.goto(mailed(sink, "kim@people.example.org", "/sign-up/"))
+    kim.get_by_label("Password").fill(PASSWORD)
+    follow(kim, kim.get_by_role("button", name="Keep this password"), "/domains$")
+    kim.goto("/security/app")
+    look(kim, "factors")
+    kim.get_by_label("What to call it").fill("Work laptop")
+    kim.get_by_label("Your password", exact=True).first.fill(PASSWORD)
+    kim.get_by_role("button", name="Add a passkey").click()
+    expect(kim.get_by_role("heading", name="Your recovery codes")).to_be_visible()
+    expect(kim.get_by_text("Work laptop")).to_be_visible()
+    look(kim, "passkey-added")
+    assert len(wires.send("WebAuthn.getCredentials", {"authenticatorId": made["authenticatorId"]})["credentials"]) == 1
+
+    kim.get_by_role("button", name="kim@people.example.org").click()
+    follow(kim, kim.get_by_role("button", name="Sign out"), "/sign-in$")
+    look(kim, "sign-in")
+    kim.get_by_role("button", name="Use a passkey").click()
+    kim.wait_for_url(re.compile("/$"))
+    expect(kim.get_by_role("heading", name="Sign in")).to_have_count(0)
+
+    wires.send("WebAuthn.setUserVerified", {"authenticatorId": made["authenticatorId"], "isUserVerified": False})
+    kim.get_by_role("button", name="kim@people.example.org").click()
+    follow(kim, kim.get_by_role("button", name="Sign out"), "/sign-in$")
+    kim.get_by_label("E-mail address").fill("kim@people.example.org")
+    kim.get_by_label("Password").fill(PASSWORD)
+    follow(kim, kim.get_by_role("button", name="Sign in", exact=True), "/sign-in/code$")
+    look(kim, "passkey-after-password")
+    kim.get_by_role("button", name="Use a passkey").click()
+    expect(kim.get_by_text("Your device did not answer, or you said no")).to_be_visible()
+    look(kim, "passkey-refused")
+    wires.send("WebAuthn.setUserVerified", {"authenticatorId": made["authenticatorId"], "isUserVerified": True})
+    kim.get_by_role("button", name="Ask again").click()
+    kim.wait_for_url(re.compile("/$"))
     assert said == []

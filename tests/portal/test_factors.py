@@ -107,7 +107,7 @@ def test_it_is_given_up_by_the_password(make_site: Callable[..., Site]) -> None:
     wrong = post(client, "/security/app/remove", {"proof": "wrong"})
     assert wrong.status_code == 422
     assert "This is not your password" in wrong.text
-    fresh = post(client, "/security/app/codes", {"proof": PASSWORD})
+    fresh = post(client, "/security/app/codes", {"codes_proof": PASSWORD})
     assert "Your recovery codes" in fresh.text
     assert post(client, "/security/app/remove", {"proof": PASSWORD}).status_code == 303
     assert "Your password alone signs you in" in client.get("/security/app").text
