@@ -16,7 +16,7 @@ from core.net.optout import OptedOut
 from core.setting_readers import Network
 
 Environment = Literal["development", "production"]
-DatabaseRole = Literal["portal", "worker", "migrate"]
+DatabaseRole = Literal["portal", "worker", "migrate", "purge"]
 LOOPBACK = frozenset({"127.0.0.1", "::1", "localhost"})
 
 
@@ -76,6 +76,14 @@ class Settings:
     )
     database_url_migrate: str = _setting(
         "DATABASE_URL_MIGRATE", "The login that may change the schema. Falls back likewise.", default="", read=readers.database, secret=True
+    )
+    database_url_purge: str = _setting(
+        "DATABASE_URL_PURGE",
+        "The one login that may delete what has lain in the bin for 30 days. In development it falls back to `DATABASE_URL`; "
+        "in production nothing leaves the bin for good without it.",
+        default="",
+        read=readers.database,
+        secret=True,
     )
     redis_url: str = _setting(
         "REDIS_URL",

@@ -56,6 +56,7 @@ JOBS: tuple[Kind, ...] = (
     Kind(name="send_letters", queues=("ops",), runs="jobs.letters:send_letters", timeout_s=120),
     Kind(name="back_up", queues=("backup",), runs="jobs.backup:back_up", timeout_s=21_600),
     Kind(name="drill", queues=("backup",), runs="jobs.drill:drill", timeout_s=21_600),
+    Kind(name="purge", queues=("ops",), runs="jobs.purge:purge", timeout_s=600),
     Kind(name="look", queues=("ops",), runs="jobs.look:look", timeout_s=600),
 )
 

@@ -46,7 +46,7 @@ PLAN_MOST = 1.2
 """No scan is planned further ahead than the interval and its spread: what is, was planned by a clock that was ahead."""
 SPOT_BATCH = 20
 """Spot checks of strangers are looked at together, one job at a time: those who watch names never wait behind many of them."""
-CHORES = {"backup": ("back_up", "backup"), "drill": ("drill", "backup"), "look": ("look", "ops")}
+CHORES = {"backup": ("back_up", "backup"), "drill": ("drill", "backup"), "look": ("look", "ops"), "purge": ("purge", "ops")}
 CALL_AGAIN = timedelta(minutes=1)
 """A chore that is still due and in nobody's hand is handed out again: what was carried may be lost."""
 EVEN_WITHOUT = timedelta(hours=1)
@@ -174,7 +174,7 @@ class Clock:
 
     def _longest_chores(self) -> dict[str, timedelta]:
         day = self.backup_interval * PLAN_MOST
-        return {"backup": day, "drill": day + 2 * EVEN_WITHOUT, "look": timedelta(hours=1)}
+        return {"backup": day, "drill": day + 2 * EVEN_WITHOUT, "look": timedelta(hours=1), "purge": timedelta(days=1)}
 
 
 def run(clock: Clock, *, tick_s: float, stop: threading.Event) -> None:

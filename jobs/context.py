@@ -30,6 +30,8 @@ class Context:
     smtp_url: str
     mail_from: str
     plan: Plan
+    purge_url: str = ""
+    """The login that may delete what lay in the bin long enough; "": nobody may."""
     opted_out: OptedOut = field(default_factory=OptedOut)
     public_scan_allow: tuple[Network, ...] = ()
     """Private ranges that spot checks may dial: none, but in the demonstration, whose servers are all on this machine."""

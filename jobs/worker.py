@@ -117,9 +117,17 @@ def make_context(settings: Settings) -> Context:
         smtp_url=settings.smtp_url,
         mail_from=settings.mail_from,
         plan=Plan(**settings.backups()),
+        purge_url=purge_url(settings),
         opted_out=settings.never_scan,
         public_scan_allow=settings.scan_allow if settings.demo else (),
     )
+
+
+def purge_url(settings: Settings) -> str:
+    """Where the purge's own login leads; "" in production without one: then nothing is purged."""
+    if settings.production and not settings.database_url_purge and settings.database("worker").startswith("postgres"):
+        return ""
+    return settings.database("purge")
 
 
 def beater(settings: Settings, name: str) -> Callable[[], None]:

@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import context
 
 import audit.tables
+import core.store.account_rules
 import core.store.accounts
 import core.store.approvals
 import core.store.backups
@@ -28,6 +29,7 @@ from core.store.schema import declared
 
 MODULES = (
     audit.tables,
+    core.store.account_rules,
     core.store.accounts,
     core.store.approvals,
     core.store.backups,

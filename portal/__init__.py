@@ -8,6 +8,7 @@ from core.render import STATIC
 from portal import frame, htmx, identity, limits, security
 from portal.parts import Parts, connect
 from portal.views import (
+    account,
     api,
     approvals,
     backups,
@@ -46,6 +47,7 @@ _VIEWS = (
     mails.views,
     bin_views.views,
     approvals.views,
+    account.views,
     backups.views,
     sign_ins.views,
     tokens.views,

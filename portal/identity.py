@@ -74,6 +74,7 @@ def who() -> Actor | None:
         role=found.role,
         installation_role=found.installation_role,
         unproven=parts().production and found.installation_role != "" and not found.has_factor,
+        resting=found.factor_required and not found.has_factor,
     )
 
 

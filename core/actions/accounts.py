@@ -254,13 +254,21 @@ def create_person(session: Session, email: str, *, operator: bool, now: datetime
     if user_by_email(session, email) is not None:
         raise Refused(f"There is a user {email} already. Nothing was changed.", "email")
     user = User(ref=new_ref(), email=email, installation_role="operator" if operator else "", created_at=now, deleted_at=None)
-    account = Account(ref=new_ref(), name=email.partition("@")[2], created_at=now, deleted_at=None)
-    session.add_all([user, account])
+    session.add(user)
+    session.flush()
+    open_account(session, user, email.partition("@")[2], now)
+    return user
+
+
+def open_account(session: Session, user: User, name: str, now: datetime) -> Account:
+    """A new account that this person owns, with nothing in it."""
+    account = Account(ref=new_ref(), name=name, created_at=now, deleted_at=None)
+    session.add(account)
     session.flush()
     session.add(Membership(account_id=account.id, user_id=user.id, role="owner", created_at=now, deleted_at=None))
     session.add_all([WatchTally(account_id=account.id, state=state, watches=0) for state in STATES])
     session.flush()
-    return user
+    return account
 
 
 def require_address(email: str) -> None:

@@ -20,6 +20,7 @@ from core.net.names import Listed
 from core.perspective import LOCAL
 from core.store.accounts import Account
 from core.store.base import new_ref
+from core.store.db import CHUNK
 from core.store.endpoints import Domain, ensure_endpoints, lock_schedules
 from core.store.leaves import keep_leaves
 from core.store.watches import NO_END, STATES, Key, Watch, binned_by_target, live_by_target, move_tallies, own_watches
@@ -102,6 +103,13 @@ def restore_watches(session: Session, actor: Actor, *, refs: Sequence[str], now:
     if back:
         append(session, Event("domains.restored.v1", now, actor.name, actor.account_ref, {"restored": len(back)}))
     return len(back)
+
+
+def bring_back_removed(session: Session, actor: Actor, *, removed_at: datetime, now: datetime) -> int:
+    """How many watches came back of those that went at this very moment: with the account itself, as its owner brings it back."""
+    account_id = require(actor, Permission.RESTORE_DOMAINS)
+    refs = session.scalars(sa.select(Watch.ref).where(Watch.account_id == account_id, Watch.deleted_at == removed_at)).all()
+    return sum(restore_watches(session, actor, refs=refs[at : at + CHUNK], now=now) for at in range(0, len(refs), CHUNK))
 
 
 def _batches(listed: Sequence[Listed]) -> Iterator[tuple[Listed, ...]]:

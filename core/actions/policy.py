@@ -17,6 +17,7 @@ class Permission(enum.StrEnum):
     REMOVE_DOMAINS = "remove_domains"
     RESTORE_DOMAINS = "restore_domains"
     MANAGE_TEAM = "manage_team"
+    MANAGE_ACCOUNT = "manage_account"
     LEAVE = "leave"
     SEE_OPERATIONS = "see_operations"
     OPERATE = "operate"
@@ -27,10 +28,14 @@ class Permission(enum.StrEnum):
 _READS = frozenset({Permission.READ, Permission.LEAVE, Permission.MAKE_TOKENS})
 _WORKS = _READS | {Permission.ADD_DOMAINS, Permission.SCAN_NOW, Permission.REMOVE_DOMAINS, Permission.RESTORE_DOMAINS}
 
-POLICY: Mapping[str, frozenset[Permission]] = {"owner": _WORKS | {Permission.MANAGE_TEAM}, "manager": _WORKS, "viewer": _READS}
+POLICY: Mapping[str, frozenset[Permission]] = {
+    "owner": _WORKS | {Permission.MANAGE_TEAM, Permission.MANAGE_ACCOUNT},
+    "manager": _WORKS,
+    "viewer": _READS,
+}
 """Permissions by role in an account."""
 ROLES: Mapping[str, str] = {
-    "owner": "does everything in the account, and decides who belongs to it",
+    "owner": "does everything in the account, decides who belongs to it, and may remove it",
     "manager": "adds, scans, removes and restores names",
     "viewer": "sees everything, changes nothing",
 }
@@ -73,6 +78,8 @@ class Actor:
     worker: bool = False
     unproven: bool = False
     """Their role on the installation rests until they have a second factor."""
+    resting: bool = False
+    """Their role in the account rests: it asks its members for a second factor, and they have none."""
 
     @property
     def name(self) -> str:
@@ -91,6 +98,8 @@ def require(actor: Actor, permission: Permission) -> int:
     """The account that the actor acts in. Raises NotAllowed when their role there does not include the permission."""
     if actor.account_id is None:
         raise NotAllowed("You belong to no account at the moment. Ask an owner of one to invite you, or to bring you back.")
+    if actor.resting:
+        raise NotAllowed("This account asks its members for a second factor. Set one up under Security, in the menu under your name.")
     if not allows(actor.role, permission):
         raise NotAllowed(f"Your role in this account does not include this ({permission.value.replace('_', ' ')}). An owner can change it.")
     return actor.account_id
@@ -106,7 +115,8 @@ def require_person(actor: Actor) -> int:
 def permissions(actor: Actor) -> frozenset[Permission]:
     """All that the actor may do, in their account and on the installation."""
     on_the_installation = frozenset() if actor.unproven else INSTALLATION_POLICY.get(actor.installation_role, frozenset())
-    return POLICY.get(actor.role, frozenset()) | on_the_installation
+    in_the_account = frozenset() if actor.resting else POLICY.get(actor.role, frozenset())
+    return in_the_account | on_the_installation
 
 
 def require_installation(actor: Actor, permission: Permission) -> None:

@@ -20,10 +20,11 @@ WORDS: Final[Mapping[Permission, str]] = {
     Permission.REMOVE_DOMAINS: "Put names into the bin",
     Permission.RESTORE_DOMAINS: "Bring names back from the bin",
     Permission.MANAGE_TEAM: "Invite people, change roles, remove members and bring them back",
+    Permission.MANAGE_ACCOUNT: "Name the account, ask its members for a second factor, remove it and bring it back",
     Permission.SEE_OPERATIONS: "See backups, drills and alarms",
     Permission.OPERATE: "Ask for backups and drills, set and lift holds",
     Permission.SEE_SELF: "See one's own sign-ins",
-    Permission.CHANGE_SELF: "End one's own sign-ins, change one's password, look at another account of one's own",
+    Permission.CHANGE_SELF: "End one's own sign-ins, change one's password, look at another account of one's own, make one",
 }
 """Each permission as people read it."""
 HEAD: Final = """# Roles

@@ -50,7 +50,7 @@ def invite(session: Session, actor: Actor, *, email: str, role: str, days: int, 
     open_now = invited(session, account_id, now)
     if len(open_now) >= MOST_OPEN:
         raise Refused(f"There are {MOST_OPEN} open invitations already. Withdraw some first. Nothing was changed.", "email")
-    _withdraw(session, account_id, Invitation.email == email, now)
+    withdraw_open(session, account_id, Invitation.email == email, now)
     token = secrets.token_urlsafe(32)
     ref = new_ref()
     session.add(
@@ -83,7 +83,7 @@ def invite(session: Session, actor: Actor, *, email: str, role: str, days: int, 
 def withdraw_invitation(session: Session, actor: Actor, *, ref: str, now: datetime) -> bool:
     """Whether there was such an open invitation; its link is worth nothing from now on."""
     account_id = require(actor, Permission.MANAGE_TEAM)
-    if not _withdraw(session, account_id, Invitation.ref == ref, now):
+    if not withdraw_open(session, account_id, Invitation.ref == ref, now):
         return False
     append(session, Event("invitation.withdrawn.v1", now, actor.name, actor.account_ref))
     return True
@@ -261,10 +261,10 @@ def _keep_an_owner(session: Session, account_id: int, leaving: int) -> None:
 
 def _withdraw_theirs(session: Session, account_id: int, user_id: int, now: datetime) -> None:
     """Who is no owner any more may still hold links that they made: by none of them does anybody come in."""
-    _withdraw(session, account_id, Invitation.invited_by == user_id, now)
+    withdraw_open(session, account_id, Invitation.invited_by == user_id, now)
 
 
-def _withdraw(session: Session, account_id: int, which: sa.ColumnElement[bool], now: datetime) -> int:
+def withdraw_open(session: Session, account_id: int, which: sa.ColumnElement[bool], now: datetime) -> int:
     """How many open invitations of the account were withdrawn."""
     unused = (Invitation.withdrawn_at.is_(None), Invitation.accepted_at.is_(None))
     refs = session.scalars(sa.select(Invitation.ref).where(Invitation.account_id == account_id, which, *unused)).all()

@@ -102,6 +102,8 @@ class SignedIn:
     role: str
     has_factor: bool
     """Whether a password alone does not sign them in."""
+    factor_required: bool = False
+    """Whether the account asks its members for that."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,7 @@ class Counted:
 def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | None:
     """Who a cookie's token belongs to; None when the sign-in ended, ran out, or its user or membership is gone."""
     row = session.execute(
-        sa.select(LoginSession, User, Account, Membership, _has_factor())
+        sa.select(LoginSession, User, Account, Membership, _has_factor(), _factor_required())
         .join(User, User.id == LoginSession.user_id)
         .outerjoin(Account, sa.and_(Account.id == LoginSession.account_id, Account.deleted_at.is_(None)))
         .outerjoin(
@@ -156,7 +158,7 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
     ).first()
     if row is None:
         return None
-    sign_in, user, account, membership, factor = row
+    sign_in, user, account, membership, factor, required = row
     member = account is not None and membership is not None
     return SignedIn(
         session_id=sign_in.id,
@@ -169,6 +171,7 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
         account_name=account.name if member else "",
         role=membership.role if member else "",
         has_factor=bool(factor),
+        factor_required=bool(member and required),
     )
 
 
@@ -180,6 +183,11 @@ def _has_factor() -> sa.ColumnElement[bool]:
         sa.exists().where(factors.c.user_id == User.id, factors.c.confirmed_at.is_not(None), factors.c.deleted_at.is_(None)),
         sa.exists().where(passkeys.c.user_id == User.id, passkeys.c.deleted_at.is_(None)),
     )
+
+
+def _factor_required() -> sa.ColumnElement[bool]:
+    rules = sa.table("account_rules", sa.column("account_id"), sa.column("factor_since"))
+    return sa.exists().where(rules.c.account_id == Account.id, rules.c.factor_since.is_not(None))
 
 
 def own_sign_ins(session: Session, user_id: int, *, current_id: int, now: datetime, most: int) -> tuple[OwnSignIn, ...]:

@@ -48,6 +48,8 @@ class Waiting:
     count: int
     names: Sequence[str]
     mine: bool
+    account: bool
+    """It is about the whole account, and not about `count` names."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,27 +61,32 @@ class Decided:
     count: int
     decision: str
     decided_by: str
+    account: bool
 
 
-def _open(account_id: int, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+def open_ones(account_id: int, now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    """What holds of an approval of this account that nobody decided, and that has not run out."""
     return (Approval.account_id == account_id, Approval.decision == "", Approval.expires_at > now)
 
 
 def open_approval(session: Session, account_id: int, ref: str, now: datetime) -> Approval | None:
     """The open approval with this reference, held until the transaction ends."""
-    return session.scalar(sa.select(Approval).where(Approval.ref == ref, *_open(account_id, now)).with_for_update())
+    return session.scalar(sa.select(Approval).where(Approval.ref == ref, *open_ones(account_id, now)).with_for_update())
 
 
 def waiting_for(session: Session, account_id: int, user_id: int, now: datetime) -> int:
     """How many open approvals this person may decide: those that others asked for."""
-    where = (*_open(account_id, now), Approval.asked_by != user_id)
+    where = (*open_ones(account_id, now), Approval.asked_by != user_id)
     return session.scalar(sa.select(sa.func.count()).select_from(Approval).where(*where)) or 0
 
 
 def waiting(session: Session, account_id: int, user_id: int, now: datetime, *, names: int = 10) -> tuple[Waiting, ...]:
     """Open approvals of an account, newest first."""
     rows = session.execute(
-        sa.select(Approval, User.email).join(User, User.id == Approval.asked_by).where(*_open(account_id, now)).order_by(Approval.id.desc())
+        sa.select(Approval, User.email)
+        .join(User, User.id == Approval.asked_by)
+        .where(*open_ones(account_id, now))
+        .order_by(Approval.id.desc())
     ).all()
     first = {row.ref: row.refs[:names] for row, _ in rows}
     every = [ref for refs in first.values() for ref in refs]
@@ -88,6 +95,7 @@ def waiting(session: Session, account_id: int, user_id: int, now: datetime, *, n
         Waiting(
             row.ref, email, row.asked_at, row.expires_at, row.count,
             [known[ref] for ref in first[row.ref] if ref in known], row.asked_by == user_id,
+            row.kind == "remove_account",
         )
         for row, email in rows
     )  # fmt: skip
@@ -105,4 +113,7 @@ def decided(session: Session, account_id: int, now: datetime, *, most: int = 20)
         .order_by(Approval.id.desc())
         .limit(most)
     )
-    return tuple(Decided(email, row.asked_at, row.count, row.decision or "not decided in time", by or "") for row, email, by in rows)
+    return tuple(
+        Decided(email, row.asked_at, row.count, row.decision or "not decided in time", by or "", row.kind == "remove_account")
+        for row, email, by in rows
+    )

@@ -13,7 +13,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from core.store.accounts import Account
 from core.store.base import Base, Id, index_where
 
-CHORES: Final = ("backup", "drill", "look")
+CHORES: Final = ("backup", "drill", "look", "purge")
 """`backup`: take one; `drill`: restore and compare one; `look`: retention, and whether to raise an alarm."""
 RUNNING, STORED, FAILED, REMOVED = "running", "stored", "failed", "removed"
 PASSED = "passed"

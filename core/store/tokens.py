@@ -8,8 +8,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from core.store.account_rules import factor_required
 from core.store.accounts import Account, Membership, User
 from core.store.base import Base, Id
+from core.store.factors import has_factor
 
 
 class ApiToken(Base):
@@ -73,7 +75,10 @@ def live_tokens(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def bearer_of(session: Session, token_sha256: str, now: datetime) -> Bearer | None:
-    """Who this token speaks for; None when it ended or was revoked, or when its person, their membership or the account is gone."""
+    """Who this token speaks for; None when it ended or was revoked, or when its person, their membership or the account is gone.
+
+    None, too, while the account asks its members for a second factor and its person has none.
+    """
     row = session.execute(
         sa.select(ApiToken, User, Account, Membership.role)
         .join(User, User.id == ApiToken.user_id)
@@ -82,7 +87,7 @@ def bearer_of(session: Session, token_sha256: str, now: datetime) -> Bearer | No
         .where(ApiToken.token_sha256 == token_sha256, *live_tokens(now))
         .where(User.deleted_at.is_(None), Account.deleted_at.is_(None), Membership.deleted_at.is_(None))
     ).first()
-    if row is None:
+    if row is None or (factor_required(session, row[2].id) and not has_factor(session, row[1].id)):
         return None
     token, user, account, role = row
     return Bearer(

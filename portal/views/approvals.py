@@ -29,10 +29,13 @@ def allow(actor: Actor) -> ResponseReturnValue:
     """Say yes, by which it happens."""
     try:
         with acting() as session:
-            removed = approve(session, actor, ref=request.form.get("ref", ""), now=now())
+            came = approve(session, actor, ref=request.form.get("ref", ""), now=now())
     except Refused as refused:
         return _page(actor, refused)
-    tell("ok", f"{plural(removed, 'name')} moved to the bin, kept there for 30 days.")
+    if came.account:
+        tell("ok", f"The account lies in the bin, with {plural(came.removed, 'name')}. Its owners can bring it back whole for 30 days.")
+        return redirect("/account", 303)
+    tell("ok", f"{plural(came.removed, 'name')} moved to the bin, kept there for 30 days.")
     return redirect("/approvals", 303)
 
 
@@ -45,7 +48,7 @@ def deny(actor: Actor) -> ResponseReturnValue:
             refuse(session, actor, ref=request.form.get("ref", ""), now=now())
     except Refused as refused:
         return _page(actor, refused)
-    tell("ok", "The names stay.")
+    tell("ok", "It stays as it is.")
     return redirect("/approvals", 303)
 
 
