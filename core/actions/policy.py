@@ -51,9 +51,15 @@ INSTALLATION_POLICY: Mapping[str, frozenset[Permission]] = {
 PERSONAL = frozenset({Permission.SEE_SELF, Permission.CHANGE_SELF})
 """What needs no role: each person has it about themselves, and about nobody else."""
 
+_SET_UP = "Set one up under Security, in the menu under your name."
+
 
 class NotAllowed(Exception):  # noqa: N818 - it is a refusal in words, not a fault
-    """The actor's role does not allow it. The message is a sentence for them."""
+    """The actor's role does not allow it. The message is a sentence for them; `out` is what helps: "account", "factor", "" an owner."""
+
+    def __init__(self, message: str, out: str = "") -> None:
+        super().__init__(message)
+        self.out = out
 
 
 class Refused(ValueError):  # noqa: N818 - a refusal in words
@@ -97,9 +103,11 @@ def allows(role: str, permission: Permission) -> bool:
 def require(actor: Actor, permission: Permission) -> int:
     """The account that the actor acts in. Raises NotAllowed when their role there does not include the permission."""
     if actor.account_id is None:
-        raise NotAllowed("You belong to no account at the moment. Ask an owner of one to invite you, or to bring you back.")
+        raise NotAllowed("You belong to no account at the moment. Ask an owner of one to invite you, or to bring you back.", "account")
     if actor.resting:
-        raise NotAllowed("This account asks its members for a second factor. Set one up under Security, in the menu under your name.")
+        raise NotAllowed(
+            "This account asks its members for a second factor. Set one up under Security, in the menu under your name.", "factor"
+        )
     if not allows(actor.role, permission):
         raise NotAllowed(f"Your role in this account does not include this ({permission.value.replace('_', ' ')}). An owner can change it.")
     return actor.account_id
@@ -122,7 +130,9 @@ def permissions(actor: Actor) -> frozenset[Permission]:
 def require_installation(actor: Actor, permission: Permission) -> None:
     """Raises NotAllowed unless the actor's role on the installation includes the permission; the terminal may do all."""
     if actor.unproven and permission in INSTALLATION_POLICY.get(actor.installation_role, frozenset()):
-        raise NotAllowed("Who runs an installation needs a second factor. Set one up under Security, in the menu under your name.")
+        raise NotAllowed(
+            "Who runs an installation needs a second factor. Set one up under Security, in the menu under your name.", "factor"
+        )
     if not actor.terminal and permission not in INSTALLATION_POLICY.get(actor.installation_role, frozenset()):
         raise NotAllowed("This is for the people who run this installation. An operator can make somebody one, at the terminal.")
 

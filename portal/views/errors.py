@@ -30,6 +30,9 @@ class Problem:
     what: str
     kept: str
     to_do: str
+    way: str = "/"
+    called: str = "Overview"
+    """Where a button leads, and what it is called."""
 
 
 _NOTHING: Final = "Nothing was changed."
@@ -83,6 +86,8 @@ _LOCKED: Final = Problem(
     _NOTHING,
     "The operator of this installation has to put the file of wrapping keys back: it is in the recovery kit, and the log says more.",
 )
+_OUT: Final = {"account": ("/account", "Your accounts"), "factor": ("/security/app", "Set one up")}
+"""What helps who is not allowed something."""
 _BY_WORD: Final = {"foreign": _FOREIGN, "nul": _NUL}
 """Why portal.security refused."""
 
@@ -118,7 +123,7 @@ def _foreign(error: Exception) -> Response:  # noqa: ARG001 - Flask's signature
 
 
 def _not_allowed(error: Exception) -> Response:
-    return _answer(Problem(403, _BY_STATUS[403].what, str(error), ""))
+    return _answer(Problem(403, _BY_STATUS[403].what, str(error), "", *_OUT.get(cast("NotAllowed", error).out, ())))
 
 
 def _not_opened(error: Exception) -> Response:

@@ -48,7 +48,9 @@ def test_removing_it_waits_for_a_second_person_and_comes_back_whole(site: Site) 
     after = manager.get("/account").text
     assert "You belong to no account at the moment" in after
     assert "Bring back" not in after, "an owner alone does that"
-    assert client.get("/domains").status_code == 403
+    refused = client.get("/domains")
+    assert refused.status_code == 403
+    assert 'href="/account">Your accounts<' in refused.text
     mine = client.get("/account").text
     assert "In the bin" in mine
     binned = re.findall(r'/account/restore">.*?name="ref" value="([^"]+)"', mine, re.DOTALL)[0]
@@ -81,6 +83,7 @@ def test_members_without_a_factor_rest_where_it_is_asked_for(site: Site) -> None
         told = viewer.get(path)
         assert told.status_code == 403, path
         assert "asks its members for a second factor" in told.text
+        assert 'href="/security/app">Set one up<' in told.text
     for path in ("/security", "/security/app", "/account"):
         assert viewer.get(path).status_code == 200, path
     assert client.get("/domains").status_code == 200
