@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import hashlib
 import ipaddress
+import math
+import time
 from collections.abc import Callable
 from typing import Final
 
@@ -17,9 +19,12 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 PER_ADDRESS, PER_ADDRESS_ALONE = "10 per minute", "5 per minute"
-PER_PERSON_AND_NETWORK, PER_PERSON_AND_NETWORK_ALONE = "30 per hour", "15 per hour"
+PER_PERSON_AND_NETWORK, PER_PERSON_AND_NETWORK_ALONE = (
+    "5 per minute; 10 per 10 minutes; 30 per hour",
+    "5 per minute; 8 per 10 minutes; 15 per hour",
+)
 PER_PERSON, PER_PERSON_ALONE = "300 per hour", "100 per hour"
-"""The second of each holds while the broker is away."""
+"""The second of each holds while the broker is away. Who goes on guessing one person's password waits a minute, then ten, then an hour."""
 _PATIENCE_S: Final = 0.5
 
 
@@ -59,6 +64,12 @@ by_proof = limiter.shared_limit(
 by_person_and_network = limiter.limit(_either(PER_PERSON_AND_NETWORK, PER_PERSON_AND_NETWORK_ALONE), key_func=_person_and_network)
 by_person = limiter.limit(_either(PER_PERSON, PER_PERSON_ALONE), key_func=_person)
 """Tight for one person from one network, wide for one person from everywhere: a stranger elsewhere must not lock them out."""
+
+
+def wait_s() -> int:
+    """How many seconds whoever was refused just now waits until they may try again; a minute where that is not known."""
+    refused = limiter.current_limit
+    return max(1, math.ceil(refused.reset_at - time.time())) if refused is not None else 60
 
 
 def install(app: Flask, redis_url: str) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import logging
 from dataclasses import dataclass
@@ -15,8 +16,9 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, TooManyRequests
 
 from core.actions.policy import NotAllowed
 from core.envelope import NotOpenedError
-from core.render import render
+from core.render import plural, render
 from portal.htmx import fragment_wanted, into_notices
+from portal.limits import wait_s
 from portal.parts import parts
 
 _log = logging.getLogger("keychest.portal")
@@ -53,7 +55,7 @@ PROBLEMS: Final = (
         "A list may have 10,000 lines and 2 MB. Paste it in parts.",
     ),
     Problem(422, "This could not be used", _NOTHING, "Go back and correct what was typed."),
-    Problem(429, "That was tried too often", _NOTHING, "Wait a minute, then try again. You are not locked out."),
+    Problem(429, "That was tried too often", _NOTHING, "Wait {}, then try again. You are not locked out."),
     Problem(
         500,
         "KeyChest made a mistake",
@@ -110,11 +112,20 @@ def _http(error: Exception) -> Response:
         return _answer(_BY_WORD[raised.description])
     if raised.response is not None and status < 400:  # noqa: PLR2004 - the router's own redirects
         return cast("Response", raised.get_response())
+    if isinstance(raised, TooManyRequests):
+        return _too_often()
     answer = _answer(_BY_STATUS.get(status) or _BY_STATUS[500 if status >= 500 else 400], status)  # noqa: PLR2004
     if isinstance(raised, MethodNotAllowed) and raised.valid_methods:
         answer.headers["Allow"] = ", ".join(sorted(raised.valid_methods))
-    if isinstance(raised, TooManyRequests):
-        answer.headers["Retry-After"] = "60"
+    return answer
+
+
+def _too_often() -> Response:
+    wait = wait_s()
+    minutes = -(-wait // 60)
+    problem = _BY_STATUS[429]
+    answer = _answer(dataclasses.replace(problem, to_do=problem.to_do.format(plural(minutes, "minute"))))
+    answer.headers["Retry-After"] = str(wait)
     return answer
 
 

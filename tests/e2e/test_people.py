@@ -23,6 +23,8 @@ MIRA, VERA = "mira@people.example.org", "vera@people.example.org"
 NEW = "another five words here"
 Look = Callable[[Page, str], None]
 _ADDRESSES = itertools.count(1)
+KNOWN_TO_PEOPLE = {PASSWORD, NEW}
+"""What people know and no store may hold: their passwords, an app's key, recovery codes, the tokens of mailed links."""
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +40,14 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sink, Inst
         with installation(tmp_path_factory.mktemp("people") / "data", settings) as running:
             running.await_health()
             yield sink, running
+            assert kept_in(running.data, "kim@people.example.org") | kept_in(running.data, MIRA), "what is there is found"
+            for secret in KNOWN_TO_PEOPLE:
+                assert kept_in(running.data, secret) == set(), "a store holds what only people know"
+
+
+def kept_in(folder: Path, text: str) -> set[str]:
+    """The files of an installation, broker, logs and backups among them, that hold this text."""
+    return {path.name for path in folder.rglob("*") if path.is_file() and text.encode() in path.read_bytes()}
 
 
 def mailed(sink: Sink, to: str, path: str) -> str:
@@ -48,7 +58,9 @@ def mailed(sink: Sink, to: str, path: str) -> str:
         links = [link for text in texts for link in re.findall(rf"http://localhost:\d+({path}\S+)", text)]
         return links[-1] if links else ""
 
-    return eventually(found, within_s=30)
+    link = eventually(found, within_s=30)
+    KNOWN_TO_PEOPLE.add(link.removeprefix(path))
+    return link
 
 
 def subjects(sink: Sink, to: str) -> list[str]:
@@ -174,6 +186,7 @@ def test_an_app_is_set_up_used_and_not_gone_round_by_a_mailed_link(
     expect(noa.get_by_role("heading", name="Your recovery codes")).to_be_visible()
     look(noa, "recovery-codes")
     code = noa.locator("ul.mono li").first.inner_text()
+    KNOWN_TO_PEOPLE.update({secret, code, code.replace("-", "")})
 
     other, _ = somebody(browser, running)
     other.goto("/sign-in")

@@ -1,4 +1,7 @@
+import itertools
+import re
 import sqlite3
+import time
 from pathlib import Path
 
 import pytest
@@ -84,11 +87,44 @@ def test_guessing_is_slowed_and_the_person_gets_in_from_elsewhere(make_site: Mak
     assert set(statuses[noticed:]) == {429}
     told = post(client, "/sign-in", wrong, X_Forwarded_For="203.0.113.5")
     assert "You are not locked out" in told.text
-    assert told.headers["Retry-After"] == "60"
+    assert 0 < int(told.headers["Retry-After"]) <= 61
+    assert re.search("Wait [12]\u00a0minutes?, then try again", told.text)
     right: dict[str, str | list[str]] = {"email": PEOPLE["owner"], "password": PASSWORD}
     assert post(site.client(), "/sign-in", right, X_Forwarded_For="198.51.100.7").status_code == 303
     forged = post(site.client(), "/sign-in", wrong, X_Forwarded_For="192.0.2.1, 203.0.113.5")
     assert forged.status_code == 429, "only what the trusted proxy added counts"
+
+
+@pytest.mark.slow
+def test_who_goes_on_guessing_one_person_waits_longer_each_time(make_site: MakeSite, monkeypatch: pytest.MonkeyPatch) -> None:
+    site = make_site(trusted_proxies=1)
+    later, began = [0.0], time.time()
+    monkeypatch.setattr(time, "time", lambda: began + later[0])
+    addresses = itertools.cycle(f"203.0.113.{number}" for number in range(1, 255))  # of one network: each has tries of its own
+
+    def until_refused(email: str) -> tuple[int, int]:
+        """How many tries were looked at, and how long whoever tried is to wait then."""
+        for count in range(20):
+            answer = post(site.client(), "/sign-in", {"email": email, "password": "wrong"}, X_Forwarded_For=next(addresses))
+            if answer.status_code == 429:
+                return count, int(answer.headers["Retry-After"])
+        raise AssertionError("nobody said no")
+
+    first, wait = until_refused(PEOPLE["owner"])
+    assert first in {5, 6}, "the first try may be the one by which the missing broker is noticed"
+    assert wait <= 61
+    later[0] += 61
+    second, wait = until_refused(PEOPLE["owner"])
+    assert (first + second in {8, 9}, 61 < wait <= 541) == (True, True)
+    later[0] += 600
+    third, wait = until_refused(PEOPLE["owner"])
+    later[0] += 61
+    fourth, _ = until_refused(PEOPLE["owner"])
+    later[0] += 600
+    _, wait = until_refused(PEOPLE["owner"])
+    assert first + second + third + fourth <= 16
+    assert wait > 600
+    assert until_refused(PEOPLE["manager"])[0] == 5, "another person's tries are their own"
 
 
 @pytest.mark.slow
