@@ -8,9 +8,14 @@ from __future__ import annotations
 
 import functools
 import hashlib
-from datetime import UTC, datetime
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from datetime import UTC, datetime, tzinfo
 from pathlib import Path
 from typing import Any, Final
+from zoneinfo import ZoneInfo, available_timezones
 
 import jinja2
 from markupsafe import Markup, escape
@@ -26,6 +31,21 @@ LONG_NAME: Final = 60
 _MINUTE, _HOUR, _DAY = 60, 3_600, 86_400
 STATE_WORDS: Final = {"bad": "Needs you", "soon": "Soon", "unk": "Not reached", "live": "Checking", "ok": "Well"}
 """What the states of a watch are called, worst first."""
+LANGUAGES: Final[Mapping[str, str]] = {
+    "en": "28 Nov 2026 (English)",
+    "iso": "2026-11-28 (ISO 8601)",
+    "cs": "28. 11. 2026 (čeština)",
+    "de": "28.11.2026 (Deutsch)",
+    "es": "28 nov 2026 (español)",
+    "fr": "28 nov. 2026 (français)",
+    "it": "28 nov 2026 (italiano)",
+    "nl": "28 nov 2026 (Nederlands)",
+    "pl": "28 lis 2026 (polski)",
+    "pt": "28 de nov. de 2026 (português)",
+    "sk": "28. 11. 2026 (slovenčina)",
+    "sv": "28 nov. 2026 (svenska)",
+}
+"""How dates may be written, each with an example."""
 
 
 @functools.cache
@@ -68,16 +88,45 @@ def asset(path: str) -> str:
     return f"/static/{path}?v={digest}"
 
 
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """In which zone times are shown, and how dates are written: one of LANGUAGES."""
+
+    zone: tzinfo = UTC
+    dates: str = "en"
+
+
+_USUAL: Final = Shown()
+_SHOWN: ContextVar[Shown] = ContextVar("shown", default=_USUAL)
+
+
+@functools.cache
+def time_zones() -> tuple[str, ...]:
+    """Every zone there is, UTC first."""
+    return ("UTC", *sorted(zone for zone in available_timezones() if zone != "UTC" and zone[:6] not in {"posix/", "right/"}))
+
+
+@contextmanager
+def shown_in(time_zone: str, dates: str) -> Iterator[None]:
+    """Show times and dates this way until the block ends; "" for either is as everybody sees it who chose nothing."""
+    zone = ZoneInfo(time_zone) if time_zone and time_zone in time_zones() else UTC
+    before = _SHOWN.set(Shown(zone, dates if dates in LANGUAGES else "en"))
+    try:
+        yield
+    finally:
+        _SHOWN.reset(before)
+
+
 def date(at: datetime) -> Markup:
-    """28 Nov 2026, as a `<time>`, in UTC."""
-    utc = at.astimezone(UTC)
-    return Markup('<time datetime="{}">{}</time>').format(utc.date().isoformat(), _day(utc))
+    """28 Nov 2026, as a `<time>`, in the zone that times are shown in."""
+    local = _local(at)
+    return Markup('<time datetime="{}">{}</time>').format(local.date().isoformat(), _day(local))
 
 
 def moment(at: datetime) -> Markup:
-    """28 Nov 2026, 11:02, as a `<time>`, in UTC."""
-    utc = at.astimezone(UTC)
-    return Markup('<time datetime="{}">{}, {}</time>').format(_iso(utc), _day(utc), f"{utc:%H:%M}")
+    """28 Nov 2026, 11:02, as a `<time>`, in the zone that times are shown in."""
+    local = _local(at)
+    return Markup('<time datetime="{}">{}, {}</time>').format(_iso(at.astimezone(UTC)), _day(local), f"{local:%H:%M}")
 
 
 def ago(at: datetime, now: datetime) -> Markup:
@@ -87,7 +136,9 @@ def ago(at: datetime, now: datetime) -> Markup:
     if seconds >= _DAY:
         return date(at)
     words = f"{seconds} s ago" if seconds < _MINUTE else f"{seconds // _MINUTE} min ago" if seconds < _HOUR else f"{seconds // _HOUR} h ago"
-    return Markup('<time datetime="{}" title="{}, {} UTC">{}</time>').format(_iso(utc), _day(utc), f"{utc:%H:%M:%S}", words)
+    local = _local(at)
+    exact = f"{local:%H:%M:%S} {local.tzname()}"
+    return Markup('<time datetime="{}" title="{}, {}">{}</time>').format(_iso(utc), _day(local), exact, words)
 
 
 def days_left(at: datetime, now: datetime) -> str:
@@ -146,8 +197,19 @@ def display_name(name: str) -> dict[str, Any]:
     }
 
 
-def _day(utc: datetime) -> str:
-    return f"{utc.day} {utc:%b %Y}"
+def _local(at: datetime) -> datetime:
+    return at.astimezone(_SHOWN.get().zone)
+
+
+def _day(local: datetime) -> str:
+    dates = _SHOWN.get().dates
+    if dates == "en":
+        return f"{local.day} {local:%b %Y}"
+    if dates == "iso":
+        return f"{local:%Y-%m-%d}"
+    from babel.dates import format_date
+
+    return format_date(local.date(), "medium", locale=dates)
 
 
 def _iso(utc: datetime) -> str:

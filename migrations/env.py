@@ -18,6 +18,7 @@ import core.store.leaves
 import core.store.letters
 import core.store.observations
 import core.store.passkeys
+import core.store.preferences
 import core.store.spot_checks
 import core.store.teams
 import core.store.tokens
@@ -41,6 +42,7 @@ MODULES = (
     core.store.leaves,
     core.store.observations,
     core.store.passkeys,
+    core.store.preferences,
     core.store.spot_checks,
     core.store.teams,
     core.store.tokens,

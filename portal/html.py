@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
@@ -10,10 +11,10 @@ from flask import Response, make_response, session
 from flask_wtf.csrf import generate_csrf
 
 from core.actions.policy import permissions
-from core.render import render
+from core.render import render, shown_in
 from portal.frame import frame
 from portal.htmx import fragment_wanted
-from portal.identity import who
+from portal.identity import person, who
 from portal.parts import now
 
 _MESSAGES = "messages"
@@ -50,10 +51,11 @@ def page(template: str, *, part: str = "", status: int = 200, headers: Mapping[s
     `Permission`: a button that would be refused is not drawn.
     """
     values = {"now": now(), "csrf": generate_csrf(), "messages": _told(), "may": _may()} | values
-    if part and fragment_wanted():
-        body = render(part, partial=True, **values) + render("ui/_toasts.html", swap=True, **values)
-    else:
-        body = render(template, frame=frame(), partial=False, **({"tab": ""} | values))
+    with _as_they_chose():
+        if part and fragment_wanted():
+            body = render(part, partial=True, **values) + render("ui/_toasts.html", swap=True, **values)
+        else:
+            body = render(template, frame=frame(), partial=False, **({"tab": ""} | values))
     response = make_response(body, status)
     response.headers.update(headers or {})
     return response
@@ -61,7 +63,14 @@ def page(template: str, *, part: str = "", status: int = 200, headers: Mapping[s
 
 def fragment(template: str, **values: Any) -> Response:
     """A fragment that is nobody's page, such as what a waiting list asks for."""
-    return make_response(render(template, **({"now": now(), "csrf": generate_csrf(), "may": _may()} | values)))
+    with _as_they_chose():
+        return make_response(render(template, **({"now": now(), "csrf": generate_csrf(), "may": _may()} | values)))
+
+
+def _as_they_chose() -> AbstractContextManager[None]:
+    """Times and dates as the person who looks wants to see them."""
+    looking = person()
+    return shown_in(looking.time_zone, looking.dates) if looking is not None else nullcontext()
 
 
 def _may() -> frozenset[str]:

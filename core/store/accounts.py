@@ -104,6 +104,9 @@ class SignedIn:
     """Whether a password alone does not sign them in."""
     factor_required: bool = False
     """Whether the account asks its members for that."""
+    time_zone: str = ""
+    dates: str = ""
+    """How they want to see times and dates; "" where they chose nothing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,9 +143,11 @@ class Counted:
 
 def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | None:
     """Who a cookie's token belongs to; None when the sign-in ended, ran out, or its user or membership is gone."""
+    chosen = sa.table("preferences", sa.column("user_id"), sa.column("time_zone"), sa.column("dates"))
     row = session.execute(
-        sa.select(LoginSession, User, Account, Membership, _has_factor(), _factor_required())
+        sa.select(LoginSession, User, Account, Membership, _has_factor(), _factor_required(), chosen.c.time_zone, chosen.c.dates)
         .join(User, User.id == LoginSession.user_id)
+        .outerjoin(chosen, chosen.c.user_id == User.id)
         .outerjoin(Account, sa.and_(Account.id == LoginSession.account_id, Account.deleted_at.is_(None)))
         .outerjoin(
             Membership,
@@ -158,7 +163,7 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
     ).first()
     if row is None:
         return None
-    sign_in, user, account, membership, factor, required = row
+    sign_in, user, account, membership, factor, required, time_zone, dates = row
     member = account is not None and membership is not None
     return SignedIn(
         session_id=sign_in.id,
@@ -172,6 +177,8 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
         role=membership.role if member else "",
         has_factor=bool(factor),
         factor_required=bool(member and required),
+        time_zone=time_zone or "",
+        dates=dates or "",
     )
 
 

@@ -9,7 +9,8 @@ from core.actions.accounts import change_password, end_sign_ins
 from core.actions.doors import ask_new_email
 from core.actions.passwords import PASSWORD_LEAST, hash_password
 from core.actions.policy import Actor, Permission, Refused, require_person
-from core.render import plural
+from core.actions.preferences import choose_dates
+from core.render import LANGUAGES, plural, time_zones
 from core.store.accounts import SignedIn, own_sign_ins
 from core.store.factors import has_factor
 from portal import proof
@@ -81,6 +82,19 @@ def email(actor: Actor) -> ResponseReturnValue:
     return redirect("/security", 303)
 
 
+@views.post("/dates")
+@gate(Permission.CHANGE_SELF)
+def dates(actor: Actor) -> ResponseReturnValue:
+    """Choose a time zone, and how dates are written."""
+    try:
+        with acting() as session:
+            choose_dates(session, actor, time_zone=request.form.get("time_zone", ""), dates=request.form.get("dates", ""), now=now())
+    except Refused as refused:
+        return _page(actor, refused)
+    tell("ok", "Times and dates are shown that way from now on.")
+    return redirect("/security", 303)
+
+
 def _own() -> SignedIn:
     return found(person())
 
@@ -93,7 +107,10 @@ def _page(actor: Actor, refused: Refused | None = None) -> ResponseReturnValue:
         held=[each for each in own if not each.over],
         past=[each for each in own if each.over],
         typed=request.form.get("email", "") if refused is not None else "",
-        errors={"current": "", "password": "", "email": "", "proof": ""} | ({refused.field: str(refused)} if refused is not None else {}),
+        errors={"current": "", "password": "", "email": "", "proof": "", "time_zone": "", "dates": ""}
+        | ({refused.field: str(refused)} if refused is not None else {}),
         least=PASSWORD_LEAST,
+        zones=time_zones(),
+        languages=LANGUAGES,
         factor=has_factor(reading(), require_person(actor)),
     )

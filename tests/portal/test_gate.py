@@ -69,6 +69,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/sign-in"): (303, 303, 303, 303, 200),
     ("GET", "/security"): READ,
     ("POST", "/security/end"): (303,) * 5,
+    ("POST", "/security/dates"): (422, 422, 422, 422, 303),
     ("GET", "/security/app"): READ,
     ("POST", "/security/app/begin"): (422, 422, 422, 422, 303),
     ("POST", "/security/app/confirm"): (422, 422, 422, 422, 303),

@@ -122,3 +122,16 @@ def test_what_a_browser_says_of_itself_is_text_and_cut(site: Site) -> None:
 )
 def test_browsers_are_known_by_name(agent: str, words: str) -> None:
     assert browser_of(agent) == words
+
+
+def test_times_and_dates_are_shown_as_their_person_chose(site: Site) -> None:
+    client = site.client("owner")
+    assert "23 Nov 2026, 09:00" in client.get("/security").text
+    assert post(client, "/security/dates", {"time_zone": "Asia/Tokyo", "dates": "de"}).status_code == 303
+    page = client.get("/security").text
+    assert "23.11.2026, 18:00" in page
+    assert "Times are Asia/Tokyo" in page
+    assert "23 Nov 2026, 09:00" in site.client("viewer").get("/security").text, "nobody else is concerned"
+    refused = post(client, "/security/dates", {"time_zone": "Moon/Tycho", "dates": "de"})
+    assert refused.status_code == 422
+    assert "no such time zone" in refused.text
