@@ -41,6 +41,8 @@ def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sink, Inst
             running.await_health()
             yield sink, running
             assert kept_in(running.data, "@people.example.org"), "what is there is found"
+            assert "keychest.db" in {name.partition("-")[0] for name in kept_in(running.data, "n7.kc.test")}
+            assert kept_in(running.data / "broker", "kc.test") == set(), "the broker carries numbers, and no tenant's names"
             for secret in KNOWN_TO_PEOPLE:
                 assert kept_in(running.data, secret) == set(), "a store holds what only people know"
 
