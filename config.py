@@ -138,6 +138,12 @@ class Settings:
         default="invitation",
         read=readers.sign_up,
     )
+    api_per_minute: int = _setting(
+        "KEYCHEST_API_PER_MINUTE",
+        "How often one token may ask the API in a minute; all that come from one address may ask five times as often together.",
+        default=120,
+        read=readers.per_minute,
+    )
     demo: bool = _setting(
         "KEYCHEST_DEMO",
         "`on` or `off`: every page says that this is a demonstration. For the demonstration alone; refused in production.",

@@ -35,6 +35,7 @@ def parts(settings: Settings) -> Parts:
         opted_out=settings.never_scan,
         spot_check=settings.spot_check,
         sign_up=settings.sign_up,
+        api_per_minute=settings.api_per_minute,
         demo=_demo() if settings.demo else None,
         keys=keys,
         plan=Plan(**settings.backups("portal")),

@@ -33,6 +33,13 @@ def proxies(value: str) -> int:
     return int(value)
 
 
+def per_minute(value: str) -> int:
+    """How often a minute; 0 would shut the door."""
+    if not _is_whole(value) or not 1 <= int(value) <= 1_000_000:
+        raise ValueError("write how often, from 1 to 1000000, for example 120")
+    return int(value)
+
+
 def _is_whole(value: str) -> bool:
     return value.strip().isascii() and value.strip().isdecimal()
 

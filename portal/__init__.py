@@ -72,4 +72,5 @@ def create_app(parts: Parts) -> Flask:
     errors.install(app)
     for views in _VIEWS:
         app.register_blueprint(views)
+    api.describe(app)
     return app

@@ -7,7 +7,6 @@ from collections.abc import Callable
 from functools import wraps
 from typing import Concatenate, Final, ParamSpec
 
-from flask import jsonify, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import OperationalError
 
@@ -15,12 +14,12 @@ from core.actions.accounts import token_sha256
 from core.actions.api_tokens import note_due, note_token_use
 from core.actions.policy import Permission, allows
 from core.store.tokens import Bearer, bearer_of
-from portal.limits import network
+from portal.api_document import refused
+from portal.limits import api_by_address, api_by_token, network, token_sent
 from portal.parts import beside, looking, now
 
 _P = ParamSpec("_P")
 _log = logging.getLogger("keychest.portal")
-_LONGEST: Final = 200
 _UNKNOWN: Final = (
     "There is no token in the Authorization header, or it is not one that holds. Send `Authorization: Bearer kc_...`; "
     "a token is made on the page /tokens."
@@ -31,6 +30,8 @@ def bearer(
     scope: str = "",
 ) -> Callable[[Callable[Concatenate[Bearer, _P], ResponseReturnValue]], Callable[_P, ResponseReturnValue]]:
     """Let in who holds a token with this scope ("" for any), while its person may read the account. The view gets the bearer first.
+
+    Who asks too often is told so before anything is looked up.
 
     A GET changes nothing that people made. When a token was used last is book-keeping: it is written in a short session of its own, at
     most once a minute, and where that fails the answer still comes.
@@ -50,20 +51,14 @@ def bearer(
             return view(holder, *args, **kwargs)
 
         guarded.gate = Permission.READ  # type: ignore[attr-defined]  # read by tests/rules/test_routes.py
-        return guarded
+        return api_by_token(api_by_address(guarded))
 
     return guard
 
 
-def refused(status: int, sentence: str, headers: dict[str, str] | None = None) -> ResponseReturnValue:
-    """A refusal as programs read it."""
-    return jsonify({"error": sentence}), status, headers or {}
-
-
 def _holder() -> Bearer | None:
-    kind, _, token = request.headers.get("Authorization", "").partition(" ")
-    token = token.strip()
-    if kind.lower() != "bearer" or not token.startswith("kc_") or len(token) > _LONGEST or not token.isascii():
+    token = token_sent()
+    if token is None:
         return None
     with looking() as session:
         return bearer_of(session, token_sha256(token), now())

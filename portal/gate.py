@@ -22,6 +22,7 @@ PUBLIC: Final[Mapping[str, str]] = {
     "static": "style, script and pictures; the same for everybody",
     "patterns.show": "every component with made-up content; the same for everybody",
     "health.healthz": "monitors ask without a sign-in; it tells states and ages, never names",
+    "api.openapi": "how programs ask; the same for everybody, and it tells nothing that is not in the source",
     "spot_checks.show": "anybody may check one name; limits are the action's",
     "spot_checks.ask": "as the form it comes from",
     "spot_checks.show_one": "the link itself is the permission: 128 random bits, for 24 h",

@@ -18,6 +18,8 @@ from limits.storage import MemoryStorage
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from portal.parts import parts
+
 PER_ADDRESS, PER_ADDRESS_ALONE = "10 per minute", "5 per minute"
 PER_PERSON_AND_NETWORK, PER_PERSON_AND_NETWORK_ALONE = (
     "5 per minute; 10 per 10 minutes; 30 per hour",
@@ -25,7 +27,10 @@ PER_PERSON_AND_NETWORK, PER_PERSON_AND_NETWORK_ALONE = (
 )
 PER_PERSON, PER_PERSON_ALONE = "300 per hour", "100 per hour"
 """The second of each holds while the broker is away. Who goes on guessing one person's password waits a minute, then ten, then an hour."""
+API_ADDRESS_TIMES: Final = 5
+"""How many times as often as one token all that come from one address may ask the API."""
 _PATIENCE_S: Final = 0.5
+_LONGEST_TOKEN: Final = 200
 
 
 def _address() -> str:
@@ -50,9 +55,35 @@ def _person_and_network() -> str:
     return f"{_person()} {network()}"
 
 
+def token_sent() -> str | None:
+    """The token in the Authorization header; None for what cannot be one."""
+    kind, _, token = request.headers.get("Authorization", "").partition(" ")
+    token = token.strip()
+    shaped = kind.lower() == "bearer" and token.startswith("kc_") and len(token) <= _LONGEST_TOKEN and token.isascii()
+    return token if shaped else None
+
+
+def _token() -> str:
+    return hashlib.sha256((token_sent() or "").encode()).hexdigest()
+
+
+def _place() -> str:
+    """The address of the caller; of IPv6 the network, since a program may have as many addresses in it as it likes."""
+    return network() if ":" in _address() else _address()
+
+
+def _asked(times: int) -> Callable[[], str]:
+    """So many times what one token may ask of the API in a minute."""
+    return lambda: f"{max(1, parts().api_per_minute * times // (2 if _is_alone() else 1))} per minute"
+
+
+def _is_alone() -> bool:
+    return isinstance(limiter.limiter.storage, MemoryStorage)
+
+
 def _either(usual: str, alone: str) -> Callable[[], str]:
     """The limit that holds now."""
-    return lambda: alone if isinstance(limiter.limiter.storage, MemoryStorage) else usual
+    return lambda: alone if _is_alone() else usual
 
 
 limiter = Limiter(key_func=_address, headers_enabled=False)
@@ -64,6 +95,10 @@ by_proof = limiter.shared_limit(
 by_person_and_network = limiter.limit(_either(PER_PERSON_AND_NETWORK, PER_PERSON_AND_NETWORK_ALONE), key_func=_person_and_network)
 by_person = limiter.limit(_either(PER_PERSON, PER_PERSON_ALONE), key_func=_person)
 """Tight for one person from one network, wide for one person from everywhere: a stranger elsewhere must not lock them out."""
+
+api_by_address = limiter.shared_limit(_asked(API_ADDRESS_TIMES), scope="api", key_func=_place)
+api_by_token = limiter.shared_limit(_asked(1), scope="api.token", key_func=_token, exempt_when=lambda: token_sent() is None)
+"""Put on in this order, the address nearest to the function: it counts first, and what it refuses costs no token anything."""
 
 
 def wait_s() -> int:

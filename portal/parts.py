@@ -39,6 +39,7 @@ class Parts:
     opted_out: OptedOut = field(default_factory=OptedOut)
     spot_check: bool = True
     sign_up: str = "invitation"
+    api_per_minute: int = 120
     demo: tuple[str, str] | None = None
     """Address and password of the demonstration's operator; None: this is none."""
     keys: KeyFile = field(default_factory=lambda: KeyFile(Path("var") / FILE))

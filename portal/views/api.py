@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import re
-from datetime import datetime
-from typing import Any, Final
+from typing import Final
 
-from flask import Blueprint, jsonify, request
+from flask import Blueprint, Flask, current_app, request
 from flask.typing import ResponseReturnValue
 
 from core.scanner.certificate import read_certificate
@@ -15,83 +15,85 @@ from core.store.served import Served, served_now
 from core.store.standing import ders
 from core.store.tokens import Bearer
 from core.store.watches import NO_END
-from portal.bearer import bearer, refused
+from portal.api_answers import Account, Certificate, Certificates, Domain, Domains, Me, Person, Place, Token
+from portal.api_document import document, refuse, told
+from portal.bearer import bearer
 from portal.cursors import cursor, read_cursor
 from portal.parts import reading
 
 views = Blueprint("api", __name__, url_prefix="/api/v1")
-_PAGE: Final = 50
-_MOST: Final = 200
 _DIGEST: Final = re.compile(r"[0-9a-f]{64}")
-_BAD_LIMIT: Final = f"`limit` is a number from 1 to {_MOST}. Leave it out for {_PAGE}."
-_BAD_CURSOR: Final = "`after` is none of our cursors. Take it from `next` of the page before, or leave it out for the first page."
+_DOCUMENT: Final = "keychest.api"
 
 
-@views.get("/me")
+def describe(app: Flask) -> None:
+    """Write the document of the routes, once: they are the same for as long as the application runs."""
+    app.extensions[_DOCUMENT] = json.dumps(document(app), indent=1)
+
+
+@views.get("/openapi.json", provide_automatic_options=False)
+def openapi() -> ResponseReturnValue:
+    """What can be asked here, as OpenAPI 3.1."""
+    answer = current_app.response_class(current_app.extensions[_DOCUMENT], mimetype="application/json")
+    answer.headers["Cache-Control"] = "no-cache"
+    answer.add_etag()
+    return answer.make_conditional(request)
+
+
+@views.get("/me", provide_automatic_options=False)
 @bearer()
-def me(holder: Bearer) -> ResponseReturnValue:
+@told(Me, "Who the token speaks for.")
+def me(holder: Bearer) -> Me:
     """Who the token speaks for, and what it may."""
-    return jsonify(
-        account={"ref": holder.account_ref, "name": holder.account_name},
-        person={"ref": holder.user_ref, "email": holder.email, "role": holder.role},
-        token={"name": holder.token_name, "scopes": list(holder.scopes), "expires_at": _iso(holder.expires_at)},
+    return Me(
+        account=Account(ref=holder.account_ref, name=holder.account_name),
+        person=Person(ref=holder.user_ref, email=holder.email, role=holder.role),
+        token=Token(name=holder.token_name, scopes=list(holder.scopes), expires_at=holder.expires_at),
     )
 
 
-@views.get("/domains")
+@views.get("/domains", provide_automatic_options=False)
 @bearer("read:domains")
-def domains(holder: Bearer) -> ResponseReturnValue:
-    """The account's live watches, by name."""
-    size, after = _limit(), request.args.get("after", "")
-    if size is None:
-        return refused(400, _BAD_LIMIT)
-    if "after" in request.args and not is_cursor(reading(), holder.account_id, "name", after):
-        return refused(400, _BAD_CURSOR)
-    found = listing(reading(), holder.account_id, Wanted(sort="name", after=after), size)
-    return _answer([_domain(row) for row in found.rows], found.next)
+@told(Domains, "One page of the watches.", query=Place)
+def domains(holder: Bearer, query: Place) -> Domains:
+    """The account's live watches, by name.
+
+    The token needs the scope `read:domains`.
+    """
+    if query.after and not is_cursor(reading(), holder.account_id, "name", query.after):
+        refuse("after")
+    found = listing(reading(), holder.account_id, Wanted(sort="name", after=query.after), query.limit)
+    return Domains(items=[_domain(row) for row in found.rows], next=found.next or None)
 
 
-@views.get("/certificates")
+@views.get("/certificates", provide_automatic_options=False)
 @bearer("read:certificates")
-def certificates(holder: Bearer) -> ResponseReturnValue:
-    """What the account's live watches serve now, those that end first at the top."""
-    size, after = _limit(), read_cursor(request.args.get("after", ""))
-    if size is None:
-        return refused(400, _BAD_LIMIT)
-    if "after" in request.args and (after is None or not _DIGEST.fullmatch(after[1])):
-        return refused(400, _BAD_CURSOR)
-    rows = served_now(reading(), holder.account_id, after=after, most=size + 1)
-    shown = rows[:size]
+@told(Certificates, "One page of the certificates.", query=Place)
+def certificates(holder: Bearer, query: Place) -> Certificates:
+    """What the account's live watches serve now, those that end first at the top.
+
+    The token needs the scope `read:certificates`.
+    """
+    after = read_cursor(query.after)
+    if query.after and (after is None or not _DIGEST.fullmatch(after[1])):
+        refuse("after")
+    rows = served_now(reading(), holder.account_id, after=after, most=query.limit + 1)
+    shown = rows[: query.limit]
     stored = ders(reading(), [row.sha256 for row in shown])
-    more = cursor(shown[-1].not_after or NO_END, shown[-1].sha256) if len(rows) > size else ""
-    return _answer([_certificate(row, stored.get(row.sha256)) for row in shown], more)
+    more = cursor(shown[-1].not_after or NO_END, shown[-1].sha256) if len(rows) > query.limit else None
+    return Certificates(items=[_certificate(row, stored.get(row.sha256)) for row in shown], next=more)
 
 
-def _limit() -> int | None:
-    """How many are asked for; None for what is no such number."""
-    text = request.args.get("limit", str(_PAGE))
-    number = int(text) if text.isascii() and text.isdecimal() and len(text) <= len(str(_MOST)) else 0
-    return number if 1 <= number <= _MOST else None
+def _domain(row: Row) -> Domain:
+    return Domain(ref=row.ref, name=row.name, port=row.port, state=row.state, ends_at=row.ends_at)
 
 
-def _answer(items: list[dict[str, Any]], following: str) -> ResponseReturnValue:
-    return jsonify({"items": items, "next": following or None})
-
-
-def _domain(row: Row) -> dict[str, Any]:
-    return {"ref": row.ref, "name": row.name, "port": row.port, "state": row.state, "ends_at": _iso(row.ends_at)}
-
-
-def _certificate(row: Served, der: bytes | None) -> dict[str, Any]:
-    return {
-        "sha256": row.sha256,
-        "subject": row.subject,
-        "issuer": row.issuer,
-        "not_before": _iso(row.not_before),
-        "not_after": _iso(row.not_after),
-        "names": list(dict.fromkeys(read_certificate(der).sans)) if der is not None else [],
-    }
-
-
-def _iso(at: datetime | None) -> str | None:
-    return None if at is None else at.strftime("%Y-%m-%dT%H:%M:%SZ")
+def _certificate(row: Served, der: bytes | None) -> Certificate:
+    return Certificate(
+        sha256=row.sha256,
+        subject=row.subject,
+        issuer=row.issuer,
+        not_before=row.not_before,
+        not_after=row.not_after,
+        names=list(dict.fromkeys(read_certificate(der).sans)) if der is not None else [],
+    )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 import logging
 from dataclasses import dataclass
 from typing import Any, Final, cast
@@ -17,6 +16,7 @@ from werkzeug.exceptions import HTTPException, MethodNotAllowed, TooManyRequests
 from core.actions.policy import NotAllowed
 from core.envelope import NotOpenedError
 from core.render import plural, render
+from portal.api_answers import Problem as Told
 from portal.htmx import fragment_wanted, into_notices
 from portal.limits import wait_s
 from portal.parts import parts
@@ -122,9 +122,11 @@ def _http(error: Exception) -> Response:
 
 def _too_often() -> Response:
     wait = wait_s()
-    minutes = -(-wait // 60)
-    problem = _BY_STATUS[429]
-    answer = _answer(dataclasses.replace(problem, to_do=problem.to_do.format(plural(minutes, "minute"))))
+    if _is_api():
+        answer = _answer(Problem(429, f"That was asked too often. Ask again in {wait} s", "", ""))
+    else:
+        problem = _BY_STATUS[429]
+        answer = _answer(dataclasses.replace(problem, to_do=problem.to_do.format(plural(-(-wait // 60), "minute"))))
     answer.headers["Retry-After"] = str(wait)
     return answer
 
@@ -156,11 +158,15 @@ def _database_error(error: Exception) -> Response:
     return _answer(_BY_STATUS[500])
 
 
+def _is_api() -> bool:
+    return f"{request.path}/".startswith("/api/")
+
+
 def _answer(problem: Problem, status: int = 0) -> Response:
     """The page must come even when the database is away: it is rendered without the frame's questions. Programs get a sentence."""
-    if request.path.startswith("/api/"):
+    if _is_api():
         sentences = [sentence if sentence.endswith(".") else f"{sentence}." for sentence in (problem.what, problem.kept) if sentence]
-        return _response(json.dumps({"error": " ".join(sentences)}), status or problem.status, "application/json")
+        return _response(Told(error=" ".join(sentences)).model_dump_json(), status or problem.status, "application/json")
     if fragment_wanted():
         body = render("errors/_notice.html", problem=problem)
         return into_notices(_response(body, status or problem.status))

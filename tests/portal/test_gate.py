@@ -52,6 +52,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/api/v1/me"): (401,) * 5,  # a cookie gives nothing there: tests/portal/test_api.py
     ("GET", "/api/v1/domains"): (401,) * 5,
     ("GET", "/api/v1/certificates"): (401,) * 5,
+    ("GET", "/api/v1/openapi.json"): (200,) * 5,
     ("GET", "/mails/"): READ,
     ("GET", "/backups"): OPERATIONS,
     ("GET", "/backups/<ref>"): OPERATIONS,
