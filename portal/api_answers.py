@@ -93,13 +93,12 @@ class Domain(_Told):
     name: str = Field(description="The name as machines write it.", examples=["www.example.org"])
     port: int = Field(description="The TCP port.", ge=1, le=65535, examples=[443])
     state: _one_of(STATES) = Field(  # type: ignore[valid-type]
-        description=(
-            "`bad`: needs you. `soon`: needs you soon. `unk`: was not reached. `live`: is being looked at for the first time. `ok`: is well."
-        ),
+        description=("`bad`: needs you. `soon`: needs you soon. `unk`: was not reached. `live`: is being looked at. `ok`: is well."),
         examples=["ok"],
     )
     ends_at: Instant | None = Field(
-        description="When the first certificate that is served there ends, in UTC; null while none is known.", examples=["2027-01-12T23:59:59Z"]
+        description="When the first certificate that is served there ends, in UTC; null while none is known.",
+        examples=["2027-01-12T23:59:59Z"],
     )
 
 

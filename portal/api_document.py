@@ -21,7 +21,7 @@ _Answer = TypeVar("_Answer", bound=BaseModel)
 _ABOUT: Final = (
     "What a program may read of one account; it can change nothing. Make a token on the page /tokens and send it as "
     "`Authorization: Bearer kc_...`. Lists come in pages: give `next` of one as `after` of the following. Times are UTC. Every refusal is "
-    "`{\"error\": \"a sentence\"}`. A token may ask 120 times a minute, unless the operator of the installation chose another number, and "
+    '`{"error": "a sentence"}`. A token may ask 120 times a minute, unless the operator of the installation chose another number, and '
     "all that come from one address five times as often together; while the installation's broker is away, half of it."
 )
 _REFUSALS: Final = {
@@ -34,7 +34,7 @@ _REFUSALS: Final = {
 }
 _SECONDS: Final = {"description": "Seconds to wait before the next request.", "required": True, "schema": {"type": "integer", "minimum": 1}}
 _HEADERS: Final = {
-    "401": {"WWW-Authenticate": {"description": "How to prove oneself.", "required": True, "schema": {"type": "string", "const": "Bearer"}}},
+    "401": {"WWW-Authenticate": {"description": "How to ask.", "required": True, "schema": {"type": "string", "const": "Bearer"}}},
     "429": {"Retry-After": _SECONDS},
     "503": {"Retry-After": _SECONDS},
 }
@@ -51,13 +51,13 @@ def refuse(field: str) -> NoReturn:
     abort(make_response(refused(400, _BAD[field])))
 
 
-def _ask_right(_request: Any, _response: Any, error: ValidationError | None, _view: Any, _adapter: Any) -> None:
+def _ask_right(_request: Any, _response: Any, error: Exception | None, _view: Any, _adapter: Any) -> None:
     """Answers what was asked wrongly in our words instead of pydantic's."""
-    if error is not None:
+    if isinstance(error, ValidationError):
         refuse(str(error.errors()[0]["loc"][0]))
 
 
-def _answer_right(_request: Any, _response: Any, error: ValidationError | None, _view: Any, _adapter: Any) -> None:
+def _answer_right(_request: Any, _response: Any, error: Exception | None, _view: Any, _adapter: Any) -> None:
     """Raises what an answer lacks: it is our mistake, to be told as any other."""
     if error is not None:
         raise error

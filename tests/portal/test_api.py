@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import sqlalchemy as sa
-from jsonschema import Draft202012Validator
+from jsonschema import Draft202012Validator  # type: ignore[import-untyped]  # it has no types
 from openapi_spec_validator import OpenAPIV31SpecValidator
 from sqlalchemy import event
 from werkzeug.test import TestResponse
@@ -122,7 +122,19 @@ def test_a_token_in_the_address_is_none_and_a_cookie_neither(site: Site) -> None
 
 @pytest.mark.parametrize(
     "query",
-    ["limit=0", "limit=201", "limit=x", "limit=", "limit=1_0", "limit=%2B5", "limit=5&limit=6", "after=", "after=x", "after=a~b", "after=1~b"],
+    [
+        "limit=0",
+        "limit=201",
+        "limit=x",
+        "limit=",
+        "limit=1_0",
+        "limit=%2B5",
+        "limit=5&limit=6",
+        "after=",
+        "after=x",
+        "after=a~b",
+        "after=1~b",
+    ],
 )
 def test_what_is_no_limit_or_cursor_is_told(site: Site, query: str) -> None:
     token = make(site)
@@ -176,8 +188,12 @@ def test_what_is_told_is_what_the_document_says_and_its_examples_are_true(site: 
     token, document = make(site), document_of(site)
     assert document["openapi"].startswith("3.1.")
     OpenAPIV31SpecValidator(document).validate()
-    asked = [(path, token) for path in ROUTES] + [("/api/v1/domains?limit=1", token), ("/api/v1/domains?limit=0", token), ("/api/v1/me", "")]
-    asked += [("/api/v1/domains", make(site, "viewer", SCOPES[1:]))]
+    asked = [(path, token) for path in ROUTES] + [
+        ("/api/v1/domains?limit=1", token),
+        ("/api/v1/domains?limit=0", token),
+        ("/api/v1/me", ""),
+    ]
+    asked += [("/api/v1/me", ""), ("/api/v1/domains", make(site, "viewer", SCOPES[1:]))]
     for path, sent in asked:
         answer = ask(site, path, sent)
         told = document["paths"][path.partition("?")[0]]["get"]["responses"][str(answer.status_code)]
