@@ -15,7 +15,7 @@ from tests.portal.serving import serving
 from tests.portal.test_api import ROUTES, make, serve
 
 pytestmark = pytest.mark.slow
-EXAMPLES = 40
+EXAMPLES = 25
 SOFTENED: dict[str, Any] = {
     # 400 besides 2xx: the document cannot say which cursors there are, since they are known from answers alone.
     "positive_data_acceptance": {"expected-statuses": ["2xx", "400"]},
