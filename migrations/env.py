@@ -10,6 +10,7 @@ import core.store.account_rules
 import core.store.accounts
 import core.store.approvals
 import core.store.backups
+import core.store.cards
 import core.store.endpoints
 import core.store.factors
 import core.store.heartbeats
@@ -34,6 +35,7 @@ MODULES = (
     core.store.accounts,
     core.store.approvals,
     core.store.backups,
+    core.store.cards,
     core.store.endpoints,
     core.store.factors,
     core.store.heartbeats,

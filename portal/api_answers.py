@@ -100,6 +100,12 @@ class Domain(_Told):
         description="When the first certificate that is served there ends, in UTC; null while none is known.",
         examples=["2027-01-12T23:59:59Z"],
     )
+    tags: list[str] = Field(description="The account's tags on the name, by the alphabet.", examples=[["shop", "team:web"]])
+    note: str = Field(description="What the account noted on the name, in lines.", examples=["Ask Max before the key changes."])
+    responsible: str | None = Field(
+        description="The address of the member who is responsible; null for nobody, and for who has left the account.",
+        examples=["max@example.org"],
+    )
 
 
 class Certificate(_Told):

@@ -20,6 +20,7 @@ from core.net.names import Listed
 from core.perspective import LOCAL
 from core.store.accounts import Account
 from core.store.base import new_ref
+from core.store.cards import recount_tags
 from core.store.db import CHUNK
 from core.store.endpoints import Domain, ensure_endpoints, lock_schedules
 from core.store.leaves import keep_leaves
@@ -179,7 +180,7 @@ def _domains(session: Session, actor: Actor, account_id: int, names: set[str], n
     ids: dict[str, int] = {}
     for domain in sorted(found, key=lambda domain: domain.deleted_at is None):  # the live one last: it wins
         ids[domain.name] = domain.id
-    session.execute(sa.update(Domain).where(Domain.id.in_(ids.values()), Domain.deleted_at.is_not(None)).values(deleted_at=None))
+    _restore_domains(session, set(ids.values()))
     rows = [
         Domain(ref=new_ref(), account_id=account_id, name=name, created_at=now, created_by=actor.user_id, deleted_at=None)
         for name in sorted(names - set(ids))
@@ -195,11 +196,7 @@ def _bring_back(session: Session, account_id: int, watches: Sequence[Watch], now
     for watch in watches:
         watch.deleted_at = watch.deleted_by = None
         watch.state, watch.rank = "live", STATES.index("live")
-    session.execute(
-        sa.update(Domain)
-        .where(Domain.id.in_({watch.domain_id for watch in watches}), Domain.deleted_at.is_not(None))
-        .values(deleted_at=None)
-    )
+    _restore_domains(session, {watch.domain_id for watch in watches})
     session.flush()
     _ask_for_scans(session, [watch.endpoint_id for watch in watches], now)
     move_tallies(session, Counter({(account_id, "live"): len(watches)}))
@@ -214,6 +211,14 @@ def _ask_for_scans(session: Session, endpoint_ids: Sequence[int], now: datetime)
     keep_leaves(session, endpoint_ids)
 
 
+def _restore_domains(session: Session, domain_ids: set[int]) -> None:
+    """Names come back from the bin as they went: note, tags and responsible person with them."""
+    if not domain_ids:
+        return
+    session.execute(sa.update(Domain).where(Domain.id.in_(domain_ids), Domain.deleted_at.is_not(None)).values(deleted_at=None))
+    recount_tags(session, domain_ids)
+
+
 def _settle_domains(session: Session, domain_ids: set[int], now: datetime) -> None:
     """A name of which nothing is watched any more goes into the bin with its last watch."""
     watched = sa.select(Watch.domain_id).where(Watch.domain_id.in_(domain_ids), Watch.deleted_at.is_(None))
@@ -223,6 +228,7 @@ def _settle_domains(session: Session, domain_ids: set[int], now: datetime) -> No
         .values(deleted_at=now)
         .execution_options(synchronize_session=False)
     )
+    recount_tags(session, domain_ids)
 
 
 def _lock(session: Session, account_id: int) -> None:

@@ -12,6 +12,7 @@ class Permission(enum.StrEnum):
 
     READ = "read"
     ADD_DOMAINS = "add_domains"
+    EDIT_DOMAINS = "edit_domains"
     SCAN_NOW = "scan_now"
     MAKE_TOKENS = "make_tokens"
     REMOVE_DOMAINS = "remove_domains"
@@ -26,7 +27,13 @@ class Permission(enum.StrEnum):
 
 
 _READS = frozenset({Permission.READ, Permission.LEAVE, Permission.MAKE_TOKENS})
-_WORKS = _READS | {Permission.ADD_DOMAINS, Permission.SCAN_NOW, Permission.REMOVE_DOMAINS, Permission.RESTORE_DOMAINS}
+_WORKS = _READS | {
+    Permission.ADD_DOMAINS,
+    Permission.EDIT_DOMAINS,
+    Permission.SCAN_NOW,
+    Permission.REMOVE_DOMAINS,
+    Permission.RESTORE_DOMAINS,
+}
 
 POLICY: Mapping[str, frozenset[Permission]] = {
     "owner": _WORKS | {Permission.MANAGE_TEAM, Permission.MANAGE_ACCOUNT},

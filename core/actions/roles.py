@@ -16,6 +16,7 @@ WORDS: Final[Mapping[Permission, str]] = {
     Permission.MAKE_TOKENS: "Make API tokens and revoke their own; owners revoke anybody's",
     Permission.LEAVE: "Leave the account",
     Permission.ADD_DOMAINS: "Add names",
+    Permission.EDIT_DOMAINS: "Write notes and tags on names, and say who is responsible for them",
     Permission.SCAN_NOW: "Scan now",
     Permission.REMOVE_DOMAINS: "Put names into the bin",
     Permission.RESTORE_DOMAINS: "Bring names back from the bin",

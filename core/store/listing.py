@@ -14,6 +14,7 @@ from sqlalchemy.orm import Session
 from core.perspective import LOCAL
 from core.store.accounts import User
 from core.store.base import Utc
+from core.store.cards import bears, held_by
 from core.store.endpoints import Schedule
 from core.store.sought import as_sought, begins, contains, narrowed
 from core.store.watches import NO_END, STATES, Watch, WatchTally
@@ -31,7 +32,10 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One watch in a list. `ends_at` is None where no end is known; `checking`: a scan was asked for and is not back yet."""
+    """One watch in a list. `ends_at` is None where no end is known; `checking`: a scan was asked for and is not back yet.
+
+    `domain_id` is for further questions and never shown.
+    """
 
     ref: str
     name: str
@@ -42,12 +46,14 @@ class Row:
     ends_at: datetime | None
     checking: bool
     checked_at: datetime | None
+    domain_id: int
 
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
     """What is asked of the list. `text`: part of a name, as people or machines write it; `state`: one of STATES, or "" for all.
 
+    `tag`: what its domain bears; `who`: who is responsible, as `cards.held_by` knows it, `reader_id` being who asks.
     `after` and `before` are cursors out of a `Listing`; what is not one of ours counts as the first page.
     """
 
@@ -56,6 +62,9 @@ class Wanted:
     sort: str = "worst"
     after: str = ""
     before: str = ""
+    tag: str = ""
+    who: str = ""
+    reader_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +110,10 @@ def listing(session: Session, account_id: int, wanted: Wanted, size: int = PAGE)
     if wanted.state in STATES:
         where.append(Watch.rank == STATES.index(wanted.state))  # by which the indexes go
         sort = "worst" if sort == "ends" else sort  # the same, within one state
+    if wanted.tag:
+        where.append(bears(Watch.domain_id, account_id, wanted.tag))
+    if wanted.who:
+        where.append(held_by(Watch.domain_id, account_id, wanted.who, wanted.reader_id))
     named, few = _named(session, wanted.text) if wanted.text else ([], False)
     where += [*named, (Watch.account_id + 0 if few else Watch.account_id) == account_id]  # a sum is in no index
     backwards = bool(wanted.before and not wanted.after)
@@ -166,12 +179,14 @@ def _rows() -> sa.Select[Any]:
         Watch.ends_at,
         sa.func.coalesce(checking, sa.false()),
         sa.case((Schedule.last_scanned_at >= Watch.since_at, Schedule.last_scanned_at)),
+        Watch.domain_id,
     ).outerjoin(Schedule, sa.and_(Schedule.endpoint_id == Watch.endpoint_id, Schedule.perspective == LOCAL))
 
 
 def _row(found: Any) -> Row:
-    ref, name, port, how, state, sentence, ends_at, checking, checked_at = found
-    return Row(ref, name, port, how, state, sentence, ends_at if ends_at < NO_END else None, bool(checking) or state == "live", checked_at)
+    ref, name, port, how, state, sentence, ends_at, checking, checked_at, domain_id = found
+    end = ends_at if ends_at < NO_END else None
+    return Row(ref, name, port, how, state, sentence, end, bool(checking) or state == "live", checked_at, domain_id)
 
 
 def _columns(sort: str) -> tuple[Any, ...]:

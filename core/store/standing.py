@@ -41,6 +41,7 @@ class Standing:
 
     watch_id: int
     endpoint_id: int
+    domain_id: int
     ref: str
     name: str
     port: int
@@ -140,6 +141,7 @@ def standing(session: Session, account_id: int, ref: str) -> Standing | None:
     return Standing(
         watch_id=watch.id,
         endpoint_id=watch.endpoint_id,
+        domain_id=watch.domain_id,
         ref=watch.ref,
         name=watch.name,
         port=watch.port,

@@ -10,6 +10,7 @@ from flask import Blueprint, Flask, current_app, request
 from flask.typing import ResponseReturnValue
 
 from core.scanner.certificate import read_certificate
+from core.store.cards import Written, written_on
 from core.store.listing import Row, Wanted, is_cursor, listing
 from core.store.served import Served, served_now
 from core.store.standing import ders
@@ -63,7 +64,8 @@ def domains(holder: Bearer, query: Place) -> Domains:
     if query.after and not is_cursor(reading(), holder.account_id, "name", query.after):
         refuse("after")
     found = listing(reading(), holder.account_id, Wanted(sort="name", after=query.after), query.limit)
-    return Domains(items=[_domain(row) for row in found.rows], next=found.next or None)
+    cards = written_on(reading(), [row.domain_id for row in found.rows])
+    return Domains(items=[_domain(row, cards[row.domain_id]) for row in found.rows], next=found.next or None)
 
 
 @views.get("/certificates", provide_automatic_options=False)
@@ -84,8 +86,18 @@ def certificates(holder: Bearer, query: Place) -> Certificates:
     return Certificates(items=[_certificate(row, stored.get(row.sha256)) for row in shown], next=more)
 
 
-def _domain(row: Row) -> Domain:
-    return Domain(ref=row.ref, name=row.name, port=row.port, state=row.state, ends_at=row.ends_at)
+def _domain(row: Row, card: Written) -> Domain:
+    responsible = card.responsible if card.responsible and not card.left else None
+    return Domain(
+        ref=row.ref,
+        name=row.name,
+        port=row.port,
+        state=row.state,
+        ends_at=row.ends_at,
+        tags=list(card.tags),
+        note=card.note,
+        responsible=responsible,
+    )
 
 
 def _certificate(row: Served, der: bytes | None) -> Certificate:

@@ -1,15 +1,17 @@
-"""The list of watched names: add, search, sort, watch them turn, check now, stop watching."""
+"""The list of watched names: add, search, sort, watch them turn, check now, edit, stop watching."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
+from core.actions.cards import Bulk, edit_domains
 from core.actions.domains import add_domains, restore_watches
 from core.actions.policy import Actor, Permission, Refused, require
 from core.actions.removals import ProofNeeded, remove_names
@@ -18,8 +20,10 @@ from core.net.lists import ListRefused, read_list
 from core.net.upgrades import PROTOCOLS
 from core.render import plural
 from core.store.accounts import accounts_allowed
+from core.store.cards import MOST_WORD, tags_counted, written_on
 from core.store.listing import MOST_TEXT, PAGE, Wanted, counts, listing, means_beginning, rows_by_ref
-from portal import proof
+from core.store.teams import team
+from portal import cards, proof
 from portal.gate import gate
 from portal.html import fragment, page, tell
 from portal.htmx import into_main
@@ -29,6 +33,9 @@ from portal.pasted import Results, results, wanted
 
 views = Blueprint("domains", __name__)
 _QUICK_ASKS = 30
+MOST_WHO = 16
+"""As long as a person's reference."""
+_NO_BULK = Bulk()
 _NONE = "Nothing was selected, so nothing was changed. Tick the names first."
 _EMPTY = "There is no name in this list. Paste at least one, for example www.example.org."
 
@@ -51,6 +58,9 @@ def show_rows(actor: Actor) -> ResponseReturnValue:
     return fragment(
         "domains/_rows.html",
         rows=rows,
+        cards=written_on(reading(), [row.domain_id for row in rows]),
+        ticked=frozenset(),
+        place=place,
         counts=by_state,
         total=sum(by_state.values()),
         wanted=_wanted(request.args),
@@ -95,9 +105,7 @@ def remove(actor: Actor) -> ResponseReturnValue:
         return redirect("/approvals", 303)
     removed = done.removed
     if removed:
-        asked = _wanted(request.form)
-        place = {"q": asked.text, "state": asked.state, "sort": asked.sort, "after": asked.after, "before": asked.before}
-        fields = (*(("ref", ref) for ref in refs), *((name, value) for name, value in place.items() if value))
+        fields = (*(("ref", ref) for ref in refs), *place(_wanted(request.form)))
         tell("ok", f"{plural(removed, 'name')} moved to the bin, kept there for 30 days.", undo="/domains/restore", fields=fields)
     else:
         tell("info", _NONE)
@@ -106,8 +114,7 @@ def remove(actor: Actor) -> ResponseReturnValue:
 
 def _ask_proof(refs: Sequence[str], error: str) -> ResponseReturnValue:
     """The same removal again, with a field for the password."""
-    place = [(name, request.form[name]) for name in ("q", "state", "sort", "after", "before") if request.form.get(name)]
-    fields = [*(("ref", ref) for ref in refs), *place]
+    fields = [*(("ref", ref) for ref in refs), *place(_wanted(request.form))]
     return into_main(page("domains/prove.html", status=422 if error else 200, tab="domains", fields=fields, count=len(refs), error=error))
 
 
@@ -138,9 +145,31 @@ def check(actor: Actor) -> ResponseReturnValue:
     return _back()
 
 
+@views.post("/domains/edit")
+@gate(Permission.EDIT_DOMAINS)
+def edit(actor: Actor) -> ResponseReturnValue:
+    """Change tags and responsible person of the selected names, all or none; what was refused stays ticked and typed."""
+    refs, asked = request.form.getlist("ref"), cards.bulk(request.form)
+    try:
+        with acting() as session:
+            edited = edit_domains(session, actor, refs=refs, bulk=asked, now=now())
+    except Refused as refused:
+        values = _page_values(actor, _wanted(request.form), ticked=frozenset(refs), bulk=asked, refused=str(refused))
+        return page("domains/page.html", part="domains/_list.html", status=422, **values)
+    tell("ok" if edited.changed else "info", cards.said(edited, asked))
+    return _back()
+
+
+def place(wanted: Wanted) -> tuple[tuple[str, str], ...]:
+    """Where somebody is in the list, as the fields that forms carry along."""
+    given = {"q": wanted.text, "state": wanted.state, "sort": wanted.sort, "tag": wanted.tag, "who": wanted.who}
+    return tuple((name, value) for name, value in (given | {"after": wanted.after, "before": wanted.before}).items() if value)
+
+
 def address(wanted: Wanted, **changed: str) -> str:
     """The address of the list with these wishes; what is not changed is kept, but for the place in the list."""
-    given = {"q": wanted.text, "state": wanted.state, "sort": wanted.sort if wanted.sort != "worst" else ""} | changed
+    sort = wanted.sort if wanted.sort != "worst" else ""
+    given = {"q": wanted.text, "state": wanted.state, "sort": sort, "tag": wanted.tag, "who": wanted.who} | changed
     query = urlencode({name: value for name, value in given.items() if value})
     return f"/domains?{query}" if query else "/domains"
 
@@ -152,6 +181,8 @@ def _wanted(asked: Mapping[str, str]) -> Wanted:
         sort=asked.get("sort", "worst"),
         after=asked.get("after", ""),
         before=asked.get("before", ""),
+        tag=asked.get("tag", "")[:MOST_WORD],
+        who=asked.get("who", "")[:MOST_WHO],
     )
 
 
@@ -161,14 +192,25 @@ def _back() -> ResponseReturnValue:
     return redirect(address(asked, after=asked.after, before=asked.before), 303)
 
 
-def _page_values(actor: Actor, asked: Wanted, *, typed: str = "", error: str = "", told: Results | None = None) -> dict[str, Any]:
+def _page_values(
+    actor: Actor, asked: Wanted, *, typed: str = "", error: str = "", told: Results | None = None,
+    ticked: frozenset[str] = frozenset(), bulk: Bulk = _NO_BULK, refused: str = "",
+) -> dict[str, Any]:  # fmt: skip
     account_id = require(actor, Permission.READ)
     by_state = counts(reading(), account_id)
+    listed = listing(reading(), account_id, replace(asked, reader_id=actor.user_id))
     return {
         "tab": "domains",
         "wanted": asked,
         "short": means_beginning(asked.text),
-        "listing": listing(reading(), account_id, asked),
+        "listing": listed,
+        "cards": written_on(reading(), [row.domain_id for row in listed.rows]),
+        "tags": tags_counted(reading(), account_id),
+        "people": team(reading(), account_id),
+        "ticked": ticked,
+        "bulk": bulk,
+        "refused": refused,
+        "place": place,
         "counts": by_state,
         "total": sum(by_state.values()),
         "address": address,

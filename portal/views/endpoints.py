@@ -7,16 +7,20 @@ from typing import Any
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
+from core.actions.cards import Typed, edit_card
 from core.actions.domains import add_domains
-from core.actions.policy import Actor, Permission, allows, require
+from core.actions.policy import Actor, Permission, Refused, allows, require
 from core.actions.watches import scan_now
 from core.net.lists import read_address
 from core.net.names import Listed, NameRefused
 from core.scanner.certificate import known_certificate
 from core.scanner.checks import CHECKS
 from core.store.accounts import accounts_allowed
+from core.store.cards import written_on
 from core.store.standing import Found, Standing, ders, found_now, history, seen_now, standing
+from core.store.teams import team
 from portal import charts, drawn
+from portal.cards import card_values, typed_card
 from portal.cursors import place_after, read_place
 from portal.gate import found, gate
 from portal.html import page, tell
@@ -69,9 +73,38 @@ def watch_machine(actor: Actor, ref: str) -> ResponseReturnValue:
     return redirect(f"/endpoints/{added.ref}", 303)
 
 
-def _page(actor: Actor, ref: str, *, status: int = 200, typed: str = "", error: str = "") -> ResponseReturnValue:
-    watched = found(standing(reading(), require(actor, Permission.READ), ref))
+@views.post("/<ref>/card")
+@gate(Permission.EDIT_DOMAINS)
+def write(actor: Actor, ref: str) -> ResponseReturnValue:
+    """Write on the name's card; what is refused, or was written over meanwhile, comes back as it was typed."""
+    typed = typed_card(request.form)
+    try:
+        with acting() as session:
+            changed = found(edit_card(session, actor, ref=ref, typed=typed, now=now()))
+    except Refused as refused:
+        return _page(actor, ref, status=422, card=typed, refused=refused)
+    tell(
+        "ok" if changed else "info",
+        "Note, tags and responsible person were saved." if changed else "It stood so already. Nothing was changed.",
+    )
+    return redirect(f"/endpoints/{ref}#card", 303)
+
+
+def _page(
+    actor: Actor,
+    ref: str,
+    *,
+    status: int = 200,
+    typed: str = "",
+    error: str = "",
+    card: Typed | None = None,
+    refused: Refused | None = None,
+) -> ResponseReturnValue:
+    account_id = require(actor, Permission.READ)
+    watched = found(standing(reading(), account_id, ref))
     shown = _standing(watched) | _history(watched, request.args.get("before", ""))
+    shown |= card_values(written_on(reading(), [watched.domain_id])[watched.domain_id], card, refused)
+    shown["people"] = team(reading(), account_id)
     may = {
         "may_scan": allows(actor.role, Permission.SCAN_NOW),
         "may_remove": allows(actor.role, Permission.REMOVE_DOMAINS),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Final
 
 from flask import Blueprint, redirect, request
@@ -21,6 +22,8 @@ from core.actions.team import (
     restore_member,
     withdraw_invitation,
 )
+from core.render import plural
+from core.store.cards import Holder, holders
 from core.store.letters import Letter, newest_about
 from core.store.teams import invited, left_since, own_accounts, team
 from portal.gate import found, gate
@@ -90,10 +93,16 @@ def remove(actor: Actor) -> ResponseReturnValue:
     try:
         with acting() as session:
             email = remove_member(session, actor, user_ref=ref, now=now())
+            left = _names_of(holders(session, require(actor, Permission.READ)), ref)
     except Refused as refused:
         return _page(actor, refused=refused)
     if email:
-        tell("ok", f"{email} was removed, and can be brought back for 30 days.", undo="/team/restore", fields=(("ref", ref),))
+        tell(
+            "ok",
+            f"{email} was removed, and can be brought back for 30 days.{_orphaned(left)}",
+            undo="/team/restore",
+            fields=(("ref", ref),),
+        )
     else:
         tell("info", _NOBODY)
     return redirect("/team", 303)
@@ -132,6 +141,16 @@ def switch(actor: Actor) -> ResponseReturnValue:
     return redirect("/", 303)
 
 
+def _names_of(all_holders: Sequence[Holder], ref: str) -> int:
+    """How many names this person is responsible for."""
+    return sum(each.names for each in all_holders if each.ref == ref)
+
+
+def _orphaned(names: int) -> str:
+    """What going leaves behind, as a further sentence."""
+    return f" {plural(names, 'name has', 'names have')} nobody responsible now: choose “Person has left” under Domains." if names else ""
+
+
 def _a(role: str) -> str:
     return f"an {role}" if role.startswith("o") else f"a {role}"
 
@@ -154,11 +173,14 @@ def _page(actor: Actor, *, refused: Refused | None = None, link: str = "", link_
     manages = Permission.MANAGE_TEAM in POLICY.get(actor.role, ())
     open_invitations = invited(session, account_id, now()) if manages else ()
     mails = newest_about(session, "invitation", [each.ref for each in open_invitations])
+    all_holders = holders(session, account_id)
     kept = request.form if refused is not None and "days" in request.form else {}
     return page(
         "team/show.html",
         status=200 if refused is None else 422,
         members=team(session, account_id),
+        held={each.ref: each.names for each in all_holders},
+        orphans=sum(each.names for each in all_holders if each.left),
         invited=open_invitations,
         mails={ref: _told(letter) for ref, letter in mails.items()},
         former=left_since(session, account_id, now() - IN_BIN_FOR) if manages else (),

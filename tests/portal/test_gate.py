@@ -28,6 +28,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/domains/remove"): ACT,
     ("POST", "/domains/restore"): ACT,
     ("POST", "/domains/check"): ACT,
+    ("POST", "/domains/edit"): (422, 422, 403, 422, 303),  # nothing is to be done
     ("GET", "/bin"): READ,
     ("POST", "/bin/restore"): ACT,
     ("GET", "/approvals"): READ,
@@ -42,6 +43,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/endpoints/<ref>"): OWN,
     ("POST", "/endpoints/<ref>/scan"): (303, 303, 403, 404, 303),
     ("POST", "/endpoints/<ref>/machine"): (422, 422, 403, 404, 303),
+    ("POST", "/endpoints/<ref>/card"): (303, 303, 403, 404, 303),
     ("GET", "/certificates/"): READ,
     ("GET", "/certificates/<string(length=64):digest>"): OWN,
     ("GET", "/certificates/<string(length=64):digest>.<any(pem, der, txt):kind>"): OWN,
