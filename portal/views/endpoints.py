@@ -33,6 +33,8 @@ _MACHINE = {
     "restored": "The watch of {} came back from the bin, and is scanned again.",
     "here": "{} is watched on its own already. Nothing changed.",
 }
+_SAVED = "Note, tags and responsible person were saved."
+_SAME = "It stood so already. Nothing was changed."
 _OUTCOMES = {"asked": "live", "running": "live", "too_soon": "soon"}
 
 
@@ -83,23 +85,14 @@ def write(actor: Actor, ref: str) -> ResponseReturnValue:
             changed = found(edit_card(session, actor, ref=ref, typed=typed, now=now()))
     except Refused as refused:
         return _page(actor, ref, status=422, card=typed, refused=refused)
-    tell(
-        "ok" if changed else "info",
-        "Note, tags and responsible person were saved." if changed else "It stood so already. Nothing was changed.",
-    )
+    tell("ok" if changed else "info", _SAVED if changed else _SAME)
     return redirect(f"/endpoints/{ref}#card", 303)
 
 
 def _page(
-    actor: Actor,
-    ref: str,
-    *,
-    status: int = 200,
-    typed: str = "",
-    error: str = "",
-    card: Typed | None = None,
-    refused: Refused | None = None,
-) -> ResponseReturnValue:
+    actor: Actor, ref: str, *, status: int = 200, typed: str = "", error: str = "",
+    card: Typed | None = None, refused: Refused | None = None,
+) -> ResponseReturnValue:  # fmt: skip
     account_id = require(actor, Permission.READ)
     watched = found(standing(reading(), account_id, ref))
     shown = _standing(watched) | _history(watched, request.args.get("before", ""))

@@ -97,12 +97,8 @@ def remove(actor: Actor) -> ResponseReturnValue:
     except Refused as refused:
         return _page(actor, refused=refused)
     if email:
-        tell(
-            "ok",
-            f"{email} was removed, and can be brought back for 30 days.{_orphaned(left)}",
-            undo="/team/restore",
-            fields=(("ref", ref),),
-        )
+        text = f"{email} was removed, and can be brought back for 30 days.{_orphaned(left)}"
+        tell("ok", text, undo="/team/restore", fields=(("ref", ref),))
     else:
         tell("info", _NOBODY)
     return redirect("/team", 303)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from datetime import timedelta
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,7 +14,10 @@ import sqlalchemy as sa
 from playwright.sync_api import Browser, Page, Route, expect
 
 from core.scanner.path import Roots
-from core.store.endpoints import Schedule
+from core.store.cards import Card, DomainTag, Tag
+from core.store.endpoints import Domain, Schedule
+from core.store.observations import Certificate
+from core.store.watches import Watch
 from demo.pki import make_chain
 from tests.make import NOW, make_scan, run_scans
 from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site
@@ -122,9 +127,16 @@ def test_without_javascript_everything_can_be_done(browser: Browser, served: tup
     expect(page.locator(".empty")).to_contain_text("No name matches")
     page.click(".empty a")
     page.check("tbody input[type=checkbox]")
+    page.click(".bulk summary")
+    page.fill("#bulk-add", "Shop,team:web")
+    page.select_option("#bulk-responsible", label=PEOPLE["owner"])
+    page.click("text=Change the selected names")
+    expect(page.locator("tbody tr .tag")).to_have_text(["shop", "team:web"])
+    expect(page.locator(".toast")).to_contain_text("Tagged 1\u00a0name: shop,team:web.")
+    page.check("tbody input[type=checkbox]")
     page.click("text=Stop watching")
     page.click("text=Undo")
-    expect(page.locator("tbody tr")).to_have_count(1)
+    expect(page.locator("tbody tr .tag")).to_have_count(2)
     page.context.close()
 
 
@@ -219,6 +231,54 @@ def test_a_phone_shows_it_whole_with_the_current_tab(browser: Browser, served: t
         assert box["x"] >= 0
         assert box["x"] + box["width"] <= 360
     assert complaints == []
+    context.close()
+
+
+def _hostile(shared: Path) -> list[str]:
+    """Other people's hostile strings, in texts as long as a note may be."""
+    odd = [text for text in json.loads((shared / "vectors/text/blns.json").read_text()) if text]
+    odd += [line for name in ("crlf.txt", "csv_injection.txt") for line in (shared / "vectors/text" / name).read_text().splitlines()]
+    whole = "\n".join(odd).replace("\0", "")
+    return [whole[at : at + 2_000] for at in range(0, len(whole), 2_000)]
+
+
+def _write_everywhere(site: Site, texts: list[str]) -> list[str]:
+    """A name for each text, which stands in its note, in a tag that no form would take, and in its certificate. Their pages."""
+    owner = site.actors["owner"]
+    pages = [f"/endpoints/{ref}" for ref in site.add(*(f"xn--pypal-4ve.n{number}.example" for number in range(len(texts))))]
+    chain = make_chain(["n.example"], now=NOW)
+    scan_all(site.sessions, {f"xn--pypal-4ve.n{n}.example": {"192.0.2.1": chain.ders} for n in range(len(texts))}, roots_of(chain))
+    with site.sessions.writing() as session:
+        for domain, text in zip(session.scalars(sa.select(Domain).order_by(Domain.id)), texts, strict=True):
+            tag = Tag(account_id=owner.account_id, word=text[-32:], names=1)
+            session.add_all([tag, Card(domain_id=domain.id, account_id=owner.account_id, note=text, version=1, changed_at=NOW)])
+            session.flush()
+            session.add(DomainTag(domain_id=domain.id, tag_id=tag.id, deleted_at=None))
+        everything = "\n".join(texts)
+        session.execute(sa.update(Certificate).values(subject=f"CN={everything}", issuer=everything))
+        session.execute(sa.update(Watch).values(sentence=texts[-1]))
+    return pages
+
+
+def test_hostile_text_in_notes_tags_and_certificates_opens_nothing_asks_for_nothing_and_breaks_nothing(
+    browser: Browser, served: tuple[Site, str], shared: Path
+) -> None:
+    site, url = served
+    pages = _write_everywhere(site, _hostile(shared))
+    context = browser.new_context(viewport={"width": 360, "height": 740})
+    page = context.new_page()
+    complaints = _sign_in(page, url)
+    opened: list[str] = []
+    asked: set[str] = set()
+    page.on("dialog", lambda dialog: opened.append(dialog.message))
+    page.on("request", lambda request: asked.add(request.url))
+    for path in ("/", "/domains", "/certificates", *pages):
+        page.goto(f"{url}{path}")
+        assert page.evaluate("document.documentElement.scrollWidth") == 360, path
+        assert page.evaluate("document.querySelectorAll('main script, main img, main iframe, main [onerror], main [style]').length") == 0
+    wanted = {f"{url}{path}" for path in ("/", "/domains", "/certificates", *pages)}
+    assert {each for each in asked if not each.startswith(f"{url}/static/")} - {f"{url}/certificates/"} == wanted
+    assert (opened, complaints) == ([], [])
     context.close()
 
 
