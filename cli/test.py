@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import compileall
 import os
 import shutil
 import subprocess
@@ -44,6 +45,7 @@ def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
     """Check the code: lint, types, contracts, templates, all tests. What follows goes to pytest."""
     os.chdir(place.PROJECT)
     missing = install_missing(os.environ)
+    _compile(place.PROJECT)
     failed = [name for name, words in checks() if not _passes(name, words)]
     began = time.monotonic()
     complaints = templates.complaints(place.PROJECT / "templates")
@@ -62,6 +64,17 @@ def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
             failed.append("system packages")
     print(f"Failed: {', '.join(failed)}." if failed else "All passed.")
     return 1 if failed else 0
+
+
+def _compile(project: Path) -> None:
+    """Write down the bytecode of our own modules, even where the environment says that Python should not.
+
+    The tests start hundreds of processes, and each would compile all that it imports anew: a quarter of what a start costs.
+    """
+    for room in ("core", "audit", "jobs", "portal", "cli", "demo"):
+        compileall.compile_dir(project / room, quiet=2)
+    for module in project.glob("*.py"):
+        compileall.compile_file(module, quiet=2)
 
 
 def checks() -> Sequence[tuple[str, tuple[str, ...]]]:

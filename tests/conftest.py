@@ -9,8 +9,10 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from argon2 import PasswordHasher
 from playwright.sync_api import Browser, sync_playwright
 
+from core.actions import passwords
 from core.store import schema
 from core.store.db import Sessions, make_engine
 from tests.mailed import Post
@@ -18,6 +20,20 @@ from tests.postgres import Postgres, folder_of_its_own, programs, running_postgr
 
 ROOT = Path(__file__).resolve().parents[1]
 SHARED = ROOT.parent / "shared"
+
+REAL_HASHER = passwords._HASHER
+passwords._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
+"""Passwords are dear to hash, on purpose, and thousands are hashed here: in the tests' own processes by the least measure there is.
+Installations that tests start hash by the real one, and so does a test that asks for `real_hashing`. Set before tests.people hashes one."""
+
+
+@pytest.fixture
+def real_hashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[PasswordHasher]:
+    """Passwords are hashed by the measure that people's are: for tests that look at the measure, or at the time it takes."""
+    monkeypatch.setattr(passwords, "_HASHER", REAL_HASHER)
+    passwords._nobody.cache_clear()
+    yield REAL_HASHER
+    passwords._nobody.cache_clear()
 
 
 @pytest.fixture(scope="session")
