@@ -288,7 +288,7 @@ OURS = {
     "!doctype", "a", "b", "bdi", "body", "br", "button", "caption", "code", "dd", "details", "div", "dl", "dt", "footer",
     "form", "h1", "h2", "h3", "head", "header", "hr", "html", "input", "label", "li", "line", "link", "main", "meta", "nav",
     "noscript", "ol", "p", "pre", "rect", "script", "section", "span", "summary", "svg", "table", "tbody", "td", "template",
-    "text", "th", "thead", "time", "title", "tr", "ul", "use", "wbr",
+    "option", "select", "text", "textarea", "th", "thead", "time", "title", "tr", "ul", "use", "wbr",
 }  # fmt: skip
 
 
