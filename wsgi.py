@@ -1,17 +1,20 @@
 """Serves the portal by waitress: `python wsgi.py [FD]`, on the listening socket FD when one is handed over, else on host and port."""
 
+import dataclasses
 import os
 import signal
 import socket
 import sys
 from datetime import UTC, datetime
+from typing import Any
 
 import waitress  # type: ignore[import-untyped]
 
-from config import SettingError, Settings
+from config import SettingError, Settings, written
 from core.backups.plan import Plan
 from core.envelope import FILE, KeyFile, kept_key
 from portal import Parts, create_app
+from portal.parts import Setting
 
 # Far above what the portal takes: its own page answers a list that is too long, and it does so by Content-Length, before it reads any.
 REQUEST_BYTES = 64_000_000
@@ -39,7 +42,18 @@ def parts(settings: Settings) -> Parts:
         demo=_demo() if settings.demo else None,
         keys=keys,
         plan=Plan(**settings.backups("portal")),
+        settings=shown(settings),
     )
+
+
+def shown(settings: Settings) -> tuple[Setting, ...]:
+    """Every setting in words. Of a secret it is told whether it is set, and nothing else."""
+    return tuple(_shown(spec, getattr(settings, spec.name)) for spec in dataclasses.fields(settings))
+
+
+def _shown(spec: dataclasses.Field[Any], value: object) -> Setting:
+    words = spec.metadata
+    return Setting(words["env"], words["says"], "" if words["secret"] else written(value), value != spec.default, words["secret"])
 
 
 def _demo() -> tuple[str, str]:

@@ -14,8 +14,8 @@ from rich.text import Text
 from cli import place
 from cli.db import engine_for, require_ready
 from core.net.text import visible
-from core.store.accounts import accounts_counted
 from core.store.db import Sessions
+from core.store.operated import accounts_counted
 
 
 @click.group("account")

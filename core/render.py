@@ -62,6 +62,7 @@ def environment() -> jinja2.Environment:
     env.filters |= {
         "ago": ago,
         "breakable": breakable,
+        "coded": coded,
         "date": date,
         "days_left": days_left,
         "mixed_script": mixed_script,
@@ -167,6 +168,12 @@ def visible_markup(text: object) -> Markup:
 def breakable(text: object) -> Markup:
     """As `visible`, and it may be broken after each dot, @ and slash."""
     return _marked(str(text), ".@/")
+
+
+def coded(text: str) -> Markup:
+    """Our own words, in which `this` is code."""
+    code = Markup("<code>{}</code>")
+    return Markup().join(code.format(part) if number % 2 else escape(part) for number, part in enumerate(text.split("`")))
 
 
 def _marked(text: str, break_after: str) -> Markup:

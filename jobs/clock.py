@@ -23,7 +23,9 @@ from config import SettingError, Settings
 from core.actions.chores import pull_chores_in
 from core.actions.claim_scans import Claimed, anything_due, claim_due, pull_in, release_claims
 from core.actions.heartbeats import beat
+from core.actions.impersonations import settle_impersonations
 from core.actions.notices import notices_due
+from core.actions.policy import Actor
 from core.actions.watches import rescope_watches
 from core.perspective import LOCAL
 from core.store.accounts import accounts_allowed
@@ -96,6 +98,7 @@ class Clock:
             moved = rescope_watches(session, account_ids=sorted(accounts), now=now) if accounts else 0
             purge_spot_checks(session, now)
             purge_letters(session, now)
+            settle_impersonations(session, Actor(worker=True), now=now)
         self._sweep_leaves()
         if missed or ahead or moved:
             log.warning("%d scans were missed, %d were planned too late, %d watches moved to private endpoints", missed, ahead, moved)

@@ -9,11 +9,14 @@ import audit.tables
 import core.store.account_rules
 import core.store.accounts
 import core.store.approvals
+import core.store.attempts
 import core.store.backups
 import core.store.cards
+import core.store.disablings
 import core.store.endpoints
 import core.store.factors
 import core.store.heartbeats
+import core.store.impersonations
 import core.store.incidents
 import core.store.leaves
 import core.store.letters
@@ -34,11 +37,14 @@ MODULES = (
     core.store.account_rules,
     core.store.accounts,
     core.store.approvals,
+    core.store.attempts,
     core.store.backups,
     core.store.cards,
+    core.store.disablings,
     core.store.endpoints,
     core.store.factors,
     core.store.heartbeats,
+    core.store.impersonations,
     core.store.incidents,
     core.store.letters,
     core.store.leaves,

@@ -18,6 +18,7 @@ from core.store.accounts import SignedIn
 from core.store.approvals import waiting_for
 from core.store.backups import Alarm, open_alarms
 from core.store.heartbeats import heartbeats
+from core.store.impersonations import LookedAt, looks_at
 from core.store.listing import counts
 from portal.identity import person, who
 from portal.parts import Parts, now, parts, reading
@@ -27,6 +28,8 @@ SILENT_FOR: Final = timedelta(seconds=60)
 _SCANNING: Final = ("clock", "worker.now", "worker.scan")
 """Processes without which scans wait."""
 _PATIENCE_S: Final = 0.5
+LOOKS_TOLD_FOR: Final = timedelta(days=7)
+_LOOKS: Final = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +51,8 @@ class Frame:
     """How many approvals wait for this person."""
     factor_needed: bool = False
     """A role on the installation rests until its person has a second factor."""
+    looked: tuple[LookedAt, ...] = ()
+    """Looks of operators at this account that its owner is told of."""
 
     @property
     def initials(self) -> str:
@@ -122,7 +127,14 @@ def frame() -> Frame:
         spot_check=parts().spot_check,
         waiting=_waiting(signed_in),
         factor_needed=(actor := who()) is not None and actor.unproven,
+        looked=_looked(signed_in),
     )
+
+
+def _looked(signed_in: SignedIn) -> tuple[LookedAt, ...]:
+    if signed_in.account_id is None or signed_in.role != "owner":
+        return ()
+    return looks_at(reading(), signed_in.account_id, now() - LOOKS_TOLD_FOR, most=_LOOKS)
 
 
 def _waiting(signed_in: SignedIn) -> int:

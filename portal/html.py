@@ -46,7 +46,8 @@ def _told() -> tuple[Message, ...]:
 def page(template: str, *, part: str = "", status: int = 200, headers: Mapping[str, str] | None = None, **values: Any) -> Response:
     """The page, or for htmx its fragment `part` with what is to be told beside it. `now` and `csrf` are there in both.
 
-    A page without a `part` is sent whole, whoever asks. Give `tab` (overview, domains, certificates, mails, bin, backups) to pages.
+    A page without a `part` is sent whole, whoever asks. Give `tab` (overview, domains, certificates, mails, bin, backups, operations) to
+    pages.
     `partial` tells a template which of the two it is part of. `may` holds what the person's role allows, in the words of
     `Permission`: a button that would be refused is not drawn.
     """

@@ -52,7 +52,7 @@ def install(app: Flask, parts: Parts) -> None:
 
 
 def _load(token: str) -> Visitor | None:
-    person = signed_in(reading(), token_sha256(token), now())
+    person = signed_in(reading(), token_sha256(token), now(), factor_needed=parts().production)
     return Visitor(token, person) if person is not None else None
 
 
@@ -75,6 +75,7 @@ def who() -> Actor | None:
         installation_role=found.installation_role,
         unproven=parts().production and found.installation_role != "" and not found.has_factor,
         resting=found.factor_required and not found.has_factor,
+        impersonating=found.look is not None,
     )
 
 

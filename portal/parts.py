@@ -24,6 +24,17 @@ SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 
 
 @dataclass(frozen=True, slots=True)
+class Setting:
+    """One setting as operators see it. `value` is "" where it is secret or unset; `given`: somebody set it to something of their own."""
+
+    name: str
+    says: str
+    value: str
+    given: bool
+    secret: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """All that the portal is handed. Fields that are named as in `config.Settings` mean the same."""
 
@@ -46,6 +57,8 @@ class Parts:
     """What secrets that must come back are sealed with."""
     plan: Plan = field(default_factory=lambda: Plan(Path("var"), production=False, database_url="sqlite:///:memory:"))
     """What backups are made with, for the pages of those who run the installation."""
+    settings: tuple[Setting, ...] = ()
+    """Everything that can be set, for the page of those who run the installation. No secret is in it."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -36,6 +36,7 @@ QUIET = {
     "note_drill_step": "how far a drill is; its end is the event",
     "note_step": "how far a backup is; its end is the event",
     "note_token_use": "when a token was used last is book-keeping; what it is used for changes nothing",
+    "note_failed": "part of failing to sign in, which appends the event",
     "note_taken": "part of making a backup, whose end is the event",
     "open_account": "part of making a person or an account, which appends the event",
     "pull_chores_in": "corrects a plan that a wrong clock made",

@@ -31,8 +31,10 @@ from core.store.accounts import (
     usable_link,
     user_by_email,
 )
+from core.store.attempts import FailedAttempt, purge_attempts
 from core.store.base import new_ref
 from core.store.db import rowcount
+from core.store.disablings import open_disabling
 from core.store.factors import has_factor
 from core.store.letters import Letter
 from core.store.teams import own_accounts
@@ -118,6 +120,10 @@ def issue_welcome_link(session: Session, actor: Actor, *, email: str, now: datet
     user = user_by_email(session, email)
     if user is None:
         raise Refused("There is no user with this address. Make one with ./keychest user create. Nothing was changed.", "email")
+    if open_disabling(session, user.id) is not None:
+        raise Refused(
+            "This user is disabled: no link lets them in. An operator enables them under Operations. Nothing was changed.", "email"
+        )
     token = _link(session, "welcome", user.id, now)
     append(session, Event("welcome_link.issued.v1", now, actor.name, private={"user": user.ref}))
     return token
@@ -147,7 +153,7 @@ def accept_welcome(session: Session, *, token: str, password_hash: PasswordHash,
     """The password of a user who was made at the terminal, and their first sign-in. Raises Refused, also as `open_link` does."""
     link = open_link(session, "welcome", token=token, now=now)
     user = session.get(User, link.user_id)
-    if user is None or user.deleted_at is not None:
+    if user is None or user.deleted_at is not None or open_disabling(session, user.id) is not None:
         raise Refused(_GONE["welcome"])
     keep_password(session, user, password_hash, now)
     append(session, Event("password.chosen.v1", now, f"user:{user.ref}"))
@@ -158,6 +164,7 @@ def sign_in(session: Session, *, checked: Checked, now: datetime, caller: Caller
     """A new sign-in; None for a wrong address or password, and for one that was changed since it was checked."""
     user = user_by_email(session, checked.kept.email)
     if user is None or not checked.right or user.password_hash != checked.kept.password_hash:
+        note_failed(session, "password", user.id if user is not None else None, caller, now)
         append(session, Event("sign_in.failed.v1", now, "nobody", private={"user": user.ref if user is not None else ""}))
         return None
     if checked.stronger is not None:
@@ -166,6 +173,13 @@ def sign_in(session: Session, *, checked: Checked, now: datetime, caller: Caller
     if not fresh.factor_due:
         append(session, Event("user.signed_in.v1", now, f"user:{user.ref}", public={"factor": ""}))
     return fresh
+
+
+def note_failed(session: Session, kind: Literal["password", "code"], user_id: int | None, caller: Caller, now: datetime) -> None:
+    """What its person sees under Security. It is written for addresses that nobody has as well: both are the same work."""
+    session.add(FailedAttempt(user_id=user_id, kind=kind, network=caller.network[:64], at=now))
+    session.flush()
+    purge_attempts(session, now)
 
 
 def end_sign_ins(session: Session, actor: Actor, *, refs: Sequence[str] | None, keep: int, now: datetime) -> int:

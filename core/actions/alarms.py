@@ -16,6 +16,7 @@ from core.channels import Delivery
 from core.store.accounts import User
 from core.store.backups import Alarm, AlarmMail, open_alarms
 from core.store.base import new_ref
+from core.store.disablings import enabled
 
 FIRST_RETRY: Final = timedelta(minutes=1)
 LAST_RETRY: Final = timedelta(hours=6)
@@ -40,7 +41,7 @@ def settle_alarms(session: Session, actor: Actor, *, found: Mapping[str, str], n
     """Open what was found and is not open, close what is open and was not found. The words of an open one stay those of its opening."""
     require_worker(actor)
     going_on = {alarm.kind: alarm for alarm in open_alarms(session)}
-    operators = session.scalars(sa.select(User.id).where(User.installation_role == "operator", User.deleted_at.is_(None))).all()
+    operators = session.scalars(sa.select(User.id).where(*_told())).all()
     for kind in sorted(found.keys() - going_on.keys()):
         alarm = Alarm(ref=new_ref(), kind=kind, message=found[kind], opened_at=now, closed_at=None)
         session.add(alarm)
@@ -56,17 +57,22 @@ def settle_alarms(session: Session, actor: Actor, *, found: Mapping[str, str], n
     session.flush()
 
 
+def _told() -> tuple[sa.ColumnElement[bool], ...]:
+    """What is true of operators who are told of alarms."""
+    return User.installation_role == "operator", User.deleted_at.is_(None), enabled(User.id)
+
+
 def _mail(alarm_id: int, user_id: int, *, closing: bool, now: datetime) -> AlarmMail:
     return AlarmMail(alarm_id=alarm_id, user_id=user_id, closing=closing, due_at=now, handed_at=None, sent_at=None)
 
 
 def alarm_mails_due(session: Session, now: datetime) -> list[ToTell]:
-    """What operators are to be told now, oldest first. An operator who left is told nothing."""
+    """What operators are to be told now, oldest first. An operator who left or is kept out is told nothing."""
     rows = session.execute(
         sa.select(AlarmMail, Alarm, User.email)
         .join(Alarm, Alarm.id == AlarmMail.alarm_id)
         .join(User, User.id == AlarmMail.user_id)
-        .where(AlarmMail.handed_at.is_(None), AlarmMail.due_at <= now, User.deleted_at.is_(None), User.installation_role == "operator")
+        .where(AlarmMail.handed_at.is_(None), AlarmMail.due_at <= now, *_told())
         .order_by(AlarmMail.alarm_id, AlarmMail.closing, AlarmMail.user_id)
     )
     return [

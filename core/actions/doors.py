@@ -28,6 +28,7 @@ from core.actions.passwords import Checked, PasswordHash, require_password
 from core.actions.policy import Actor, Refused, require_person
 from core.store.accounts import User, user_by_email
 from core.store.base import new_ref
+from core.store.disablings import open_disabling
 from core.store.letters import Letter, usable_letter
 
 RESET_LASTS: Final = timedelta(hours=1)
@@ -55,7 +56,7 @@ def open_letter(session: Session, kind: str, *, token: str, now: datetime) -> Le
 def reset_password(session: Session, *, token: str, password_hash: PasswordHash, now: datetime, caller: Caller = UNKNOWN) -> NewSignIn:
     """Keep the password of the person the link was mailed to, end all their other sign-ins and links, and sign them in. Raises Refused."""
     letter = open_letter(session, "reset", token=token, now=now)
-    user = user_by_email(session, letter.email)
+    user = user_by_email(session, letter.email, let_in=True)
     if user is None or user.id != letter.user_id:
         raise Refused(_GONE)
     keep_password(session, user, password_hash, now)
@@ -98,7 +99,7 @@ def confirm_email(session: Session, *, kind: Literal["email_old", "email_new"], 
     letter = open_letter(session, kind, token=token, now=now)
     user = session.get_one(User, letter.user_id, with_for_update=True)
     email = str(letter.words["to"])
-    if user.deleted_at is not None or user.email != letter.words["from"]:
+    if user.deleted_at is not None or open_disabling(session, user.id) is not None or user.email != letter.words["from"]:
         raise Refused(_GONE)
     letter.used_at = now
     session.flush()

@@ -18,7 +18,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
-from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in
+from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in, note_failed
 from core.actions.letters import tell_by_mail
 from core.actions.passkeys import drop_passkeys
 from core.actions.passwords import Checked, require_password
@@ -158,6 +158,7 @@ def pass_factor(
     if not by:
         row.tries += 1
         row.ended_at = now if row.tries >= TRIES else None
+        note_failed(session, "code", user.id, caller, now)
         append(session, Event("factor.failed.v1", now, f"user:{user.ref}"))
         return None
     row.ended_at = now

@@ -30,7 +30,7 @@ def _nobody() -> str:
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What is kept of the person with this address. `password_hash` is "" where nobody can sign in with it."""
+    """What is kept of the person with this address. `password_hash` is "" where nobody can sign in with it, or they are kept out."""
 
     email: str
     password_hash: str
@@ -54,7 +54,7 @@ def hash_password(password: str) -> PasswordHash:
 
 def kept_of(session: Session, email: str) -> Kept:
     """What `check_password` compares with."""
-    user = user_by_email(session, email)
+    user = user_by_email(session, email, let_in=True)
     return Kept(email, user.password_hash if user is not None else "")
 
 

@@ -22,6 +22,7 @@ class Permission(enum.StrEnum):
     LEAVE = "leave"
     SEE_OPERATIONS = "see_operations"
     OPERATE = "operate"
+    IMPERSONATE = "impersonate"
     SEE_SELF = "see_self"
     CHANGE_SELF = "change_self"
 
@@ -49,7 +50,7 @@ ROLES: Mapping[str, str] = {
 """What each role is for, in words."""
 
 INSTALLATION_POLICY: Mapping[str, frozenset[Permission]] = {
-    "operator": frozenset({Permission.SEE_OPERATIONS, Permission.OPERATE}),
+    "operator": frozenset({Permission.SEE_OPERATIONS, Permission.OPERATE, Permission.IMPERSONATE}),
     "auditor": frozenset({Permission.SEE_OPERATIONS}),
 }
 """Permissions by role on the installation."""
@@ -59,6 +60,11 @@ PERSONAL = frozenset({Permission.SEE_SELF, Permission.CHANGE_SELF})
 """What needs no role: each person has it about themselves, and about nobody else."""
 
 _SET_UP = "Set one up under Security, in the menu under your name."
+
+
+WHILE_IMPERSONATING = frozenset({Permission.READ, Permission.SEE_OPERATIONS, Permission.IMPERSONATE})
+"""What is left to an operator who looks at an account: it is read, and nothing is changed in anybody's name."""
+_LOOKS = "You look at an account for its owners: you see it and change nothing. End the look at the top of every page first."
 
 
 class NotAllowed(Exception):  # noqa: N818 - it is a refusal in words, not a fault
@@ -93,6 +99,8 @@ class Actor:
     """Their role on the installation rests until they have a second factor."""
     resting: bool = False
     """Their role in the account rests: it asks its members for a second factor, and they have none."""
+    impersonating: bool = False
+    """They look at the account as an operator, for its owners: they read it, and may do nothing but end that."""
 
     @property
     def name(self) -> str:
@@ -109,6 +117,7 @@ def allows(role: str, permission: Permission) -> bool:
 
 def require(actor: Actor, permission: Permission) -> int:
     """The account that the actor acts in. Raises NotAllowed when their role there does not include the permission."""
+    _require_own(actor, permission)
     if actor.account_id is None:
         raise NotAllowed("You belong to no account at the moment. Ask an owner of one to invite you, or to bring you back.", "account")
     if actor.resting:
@@ -121,7 +130,9 @@ def require(actor: Actor, permission: Permission) -> int:
 
 
 def require_person(actor: Actor) -> int:
-    """The person who acts. Raises NotAllowed for the terminal, workers and nobody."""
+    """The person who acts. Raises NotAllowed for the terminal, workers and nobody, and for who looks at an account of others."""
+    if actor.impersonating:
+        raise NotAllowed(_LOOKS)
     if actor.user_id is None:
         raise NotAllowed("This is about a person's own sign-in. Sign in first.")
     return actor.user_id
@@ -131,11 +142,18 @@ def permissions(actor: Actor) -> frozenset[Permission]:
     """All that the actor may do, in their account and on the installation."""
     on_the_installation = frozenset() if actor.unproven else INSTALLATION_POLICY.get(actor.installation_role, frozenset())
     in_the_account = frozenset() if actor.resting else POLICY.get(actor.role, frozenset())
-    return in_the_account | on_the_installation
+    held = in_the_account | on_the_installation
+    return held & WHILE_IMPERSONATING if actor.impersonating else held
+
+
+def _require_own(actor: Actor, permission: Permission) -> None:
+    if actor.impersonating and permission not in WHILE_IMPERSONATING:
+        raise NotAllowed(_LOOKS)
 
 
 def require_installation(actor: Actor, permission: Permission) -> None:
     """Raises NotAllowed unless the actor's role on the installation includes the permission; the terminal may do all."""
+    _require_own(actor, permission)
     if actor.unproven and permission in INSTALLATION_POLICY.get(actor.installation_role, frozenset()):
         raise NotAllowed(
             "Who runs an installation needs a second factor. Set one up under Security, in the menu under your name.", "factor"

@@ -22,8 +22,9 @@ WORDS: Final[Mapping[Permission, str]] = {
     Permission.RESTORE_DOMAINS: "Bring names back from the bin",
     Permission.MANAGE_TEAM: "Invite people, change roles, remove members and bring them back",
     Permission.MANAGE_ACCOUNT: "Name the account, ask its members for a second factor, remove it and bring it back",
-    Permission.SEE_OPERATIONS: "See backups, drills and alarms",
-    Permission.OPERATE: "Ask for backups and drills, set and lift holds",
+    Permission.SEE_OPERATIONS: "See backups and alarms, users, accounts (never what is in them), workers, settings and lost mail",
+    Permission.OPERATE: "Ask for backups and drills, set and lift holds, disable and enable users, give roles on the installation",
+    Permission.IMPERSONATE: "Look at an account as its viewer for half an hour, for a reason that its owners are told",
     Permission.SEE_SELF: "See one's own sign-ins",
     Permission.CHANGE_SELF: "End one's own sign-ins, change one's password, look at another account of one's own, make one",
 }
@@ -35,8 +36,8 @@ pages ask the same table before they draw a button, and the routes behind the bu
 account is not found, whoever asks.
 
 A user may belong to several accounts, with a role in each. A role on the installation is given at the terminal
-(`./keychest user create EMAIL --operator`) and says nothing about accounts. An account always has an owner: the last one can neither
-leave nor be made anything else.
+(`./keychest user create EMAIL --operator`) or by an operator under Operations, and says nothing about accounts; the last operator
+who can sign in keeps it. An account always has an owner: the last one can neither leave nor be made anything else.
 """
 
 

@@ -21,6 +21,7 @@ from core.actions.policy import ROLES, Actor, Permission, Refused, require, requ
 from core.store.accounts import Account, LoginSession, Membership, User, first_account, user_by_email
 from core.store.base import new_ref
 from core.store.db import rowcount
+from core.store.disablings import enabled
 from core.store.letters import Letter
 from core.store.teams import Invitation, invited, usable_invitation
 
@@ -252,7 +253,7 @@ def _keep_an_owner(session: Session, account_id: int, leaving: int) -> None:
         .join(User, User.id == Membership.user_id)
         .where(
             Membership.account_id == account_id, Membership.role == "owner", Membership.deleted_at.is_(None),
-            Membership.user_id != leaving, User.deleted_at.is_(None), User.password_hash != "",
+            Membership.user_id != leaving, User.deleted_at.is_(None), enabled(User.id), User.password_hash != "",
         )
     )  # fmt: skip
     if session.scalar(others.limit(1)) is None:

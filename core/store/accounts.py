@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, aliased, mapped_column
 
 from core.store.base import Base, Id, live_index
-from core.store.endpoints import Domain
+from core.store.disablings import enabled
+from core.store.impersonations import Impersonation, Look, going_on
 
 
 class Account(Base):
@@ -107,6 +109,8 @@ class SignedIn:
     time_zone: str = ""
     dates: str = ""
     """How they want to see times and dates; "" where they chose nothing."""
+    look: Look | None = None
+    """Set while they look at the account as an operator, for its owners: then the account is that one, and the role viewer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,24 +135,22 @@ class Member:
     role: str
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """An account with how many members and domains it has, those in the bin and users who are gone left out."""
+def signed_in(session: Session, token_sha256: str, now: datetime, *, factor_needed: bool = False) -> SignedIn | None:
+    """Who a cookie's token belongs to; None when the sign-in ended, ran out, or its user is gone or kept out.
 
-    ref: str
-    name: str
-    members: int
-    domains: int
-
-
-def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | None:
-    """Who a cookie's token belongs to; None when the sign-in ended, ran out, or its user or membership is gone."""
+    `factor_needed`: who has no second factor looks at no account as an operator.
+    """
     chosen = sa.table("preferences", sa.column("user_id"), sa.column("time_zone"), sa.column("dates"))
+    looks = [Impersonation.sign_in_id == LoginSession.id, *going_on(now), User.installation_role == "operator"]
+    account_id = sa.func.coalesce(Impersonation.account_id, LoginSession.account_id)
     row = session.execute(
-        sa.select(LoginSession, User, Account, Membership, _has_factor(), _factor_required(), chosen.c.time_zone, chosen.c.dates)
+        sa.select(
+            LoginSession, User, Account, Membership, Impersonation, with_factor(), _factor_required(), chosen.c.time_zone, chosen.c.dates
+        )
         .join(User, User.id == LoginSession.user_id)
         .outerjoin(chosen, chosen.c.user_id == User.id)
-        .outerjoin(Account, sa.and_(Account.id == LoginSession.account_id, Account.deleted_at.is_(None)))
+        .outerjoin(Impersonation, sa.and_(*looks, with_factor() if factor_needed else sa.true()))
+        .outerjoin(Account, sa.and_(Account.id == account_id, Account.deleted_at.is_(None)))
         .outerjoin(
             Membership,
             sa.and_(Membership.account_id == Account.id, Membership.user_id == User.id, Membership.deleted_at.is_(None)),
@@ -159,30 +161,34 @@ def signed_in(session: Session, token_sha256: str, now: datetime) -> SignedIn | 
             LoginSession.factor_due.is_(False),
             LoginSession.expires_at > now,
             User.deleted_at.is_(None),
+            enabled(User.id),
         )
     ).first()
-    if row is None:
-        return None
-    sign_in, user, account, membership, factor, required, time_zone, dates = row
-    member = account is not None and membership is not None
+    return _read(row) if row is not None else None
+
+
+def _read(row: sa.Row[Any]) -> SignedIn:
+    sign_in, user, account, membership, look, factor, required, time_zone, dates = row
+    role = "" if account is None else "viewer" if look is not None else membership.role if membership is not None else ""
     return SignedIn(
         session_id=sign_in.id,
         user_id=user.id,
         user_ref=user.ref,
         email=user.email,
         installation_role=user.installation_role,
-        account_id=account.id if member else None,
-        account_ref=account.ref if member else "",
-        account_name=account.name if member else "",
-        role=membership.role if member else "",
+        account_id=account.id if role else None,
+        account_ref=account.ref if role else "",
+        account_name=account.name if role else "",
+        role=role,
         has_factor=bool(factor),
-        factor_required=bool(member and required),
+        factor_required=bool(role and required),
         time_zone=time_zone or "",
         dates=dates or "",
+        look=Look(look.reason, look.ends_at) if look is not None else None,
     )
 
 
-def _has_factor() -> sa.ColumnElement[bool]:
+def with_factor() -> sa.ColumnElement[bool]:
     """Whether a user has an app or a passkey. The modules of both stand on this one."""
     factors = sa.table("factors", sa.column("user_id"), sa.column("confirmed_at"), sa.column("deleted_at"))
     passkeys = sa.table("passkeys", sa.column("user_id"), sa.column("deleted_at"))
@@ -209,9 +215,10 @@ def own_sign_ins(session: Session, user_id: int, *, current_id: int, now: dateti
     return tuple(OwnSignIn(row.ref, row.browser, row.network, row.created_at, bool(is_over), row.id == current_id) for row, is_over in rows)
 
 
-def user_by_email(session: Session, email: str) -> User | None:
-    """The live user with this address, however it was typed."""
-    return session.scalar(sa.select(User).where(User.email == email.strip().lower(), User.deleted_at.is_(None)))
+def user_by_email(session: Session, email: str, *, let_in: bool = False) -> User | None:
+    """The live user with this address, however it was typed; with `let_in` only one whom nobody keeps out."""
+    where = [User.email == email.strip().lower(), User.deleted_at.is_(None), *([enabled(User.id)] if let_in else [])]
+    return session.scalar(sa.select(User).where(*where))
 
 
 def operator_exists(session: Session) -> bool:
@@ -238,11 +245,11 @@ def first_account(session: Session, user_id: int) -> int | None:
 
 
 def members_of(session: Session, account_ids: Sequence[int]) -> list[Member]:
-    """Everybody in these accounts, in the order they came."""
+    """Everybody in these accounts whom nobody keeps out, in the order they came."""
     rows = session.execute(
         sa.select(Membership.account_id, User.id, User.email, Membership.role)
         .join(User, User.id == Membership.user_id)
-        .where(Membership.account_id.in_(account_ids), Membership.deleted_at.is_(None), User.deleted_at.is_(None))
+        .where(Membership.account_id.in_(account_ids), Membership.deleted_at.is_(None), User.deleted_at.is_(None), enabled(User.id))
         .order_by(Membership.id)
     )
     return [Member(*row) for row in rows]
@@ -251,7 +258,7 @@ def members_of(session: Session, account_ids: Sequence[int]) -> list[Member]:
 def accounts_allowed(session: Session, listed: Sequence[str]) -> set[int]:
     """Accounts named by reference or by their founder's address, as KEYCHEST_SCAN_ALLOW_ACCOUNTS lists them.
 
-    The founder is its first member, and has to be an owner still: who asks a listed person in gets nothing by it.
+    The founder is its first member, and has to be an owner still whom nobody keeps out: who asks a listed person in gets nothing by it.
     """
     if not listed:
         return set()
@@ -265,6 +272,7 @@ def accounts_allowed(session: Session, listed: Sequence[str]) -> set[int]:
             Membership.deleted_at.is_(None),
             Membership.role == "owner",
             User.deleted_at.is_(None),
+            enabled(User.id),
             sa.or_(Account.ref.in_(lower), sa.and_(User.email.in_(lower), Membership.id == _first_membership())),
         )
     )
@@ -284,16 +292,3 @@ def account_refs(session: Session, account_ids: Sequence[int]) -> dict[int, str]
 def account_names(session: Session, account_ids: Sequence[int]) -> dict[int, str]:
     """What these accounts are called."""
     return dict(session.execute(sa.select(Account.id, Account.name).where(Account.id.in_(account_ids))).all())
-
-
-def accounts_counted(session: Session) -> tuple[Counted, ...]:
-    """Every account, in the order in which they were made."""
-    there = (Membership.account_id == Account.id, Membership.deleted_at.is_(None), User.deleted_at.is_(None))
-    members = _counted(sa.select(sa.func.count(Membership.id)).join(User, User.id == Membership.user_id).where(*there))
-    domains = _counted(sa.select(sa.func.count(Domain.id)).where(Domain.account_id == Account.id, Domain.deleted_at.is_(None)))
-    rows = session.execute(sa.select(Account.ref, Account.name, members, domains).where(Account.deleted_at.is_(None)).order_by(Account.id))
-    return tuple(Counted(*row) for row in rows)
-
-
-def _counted(count: sa.Select[int]) -> sa.ScalarSelect[int]:
-    return count.correlate(Account).scalar_subquery()

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from core.envelope import Place
 from core.store.accounts import LoginSession, User
 from core.store.base import Base, Id
+from core.store.disablings import enabled
 from core.store.passkeys import Passkey
 
 
@@ -64,6 +65,7 @@ def half_signed_in(session: Session, token_sha256: str, now: datetime) -> HalfSi
             LoginSession.ended_at.is_(None),
             LoginSession.expires_at > now,
             User.deleted_at.is_(None),
+            enabled(User.id),
         )
     ).first()
     return HalfSignedIn(*row) if row is not None else None

@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.store.accounts import User
 from core.store.base import Base, Id
+from core.store.disablings import enabled
 
 MOST: Final = 20
 """So many passkeys may one person have."""
@@ -71,7 +72,7 @@ def held_by(session: Session, user_id: int) -> list[Held]:
 
 def passkey_named(session: Session, credential_id: str) -> tuple[Passkey, User] | None:
     """The live passkey with this identity and its live person, held until the transaction ends."""
-    where = (Passkey.credential_id == credential_id, Passkey.deleted_at.is_(None), User.deleted_at.is_(None))
+    where = (Passkey.credential_id == credential_id, Passkey.deleted_at.is_(None), User.deleted_at.is_(None), enabled(User.id))
     found = session.execute(sa.select(Passkey, User).join(User, User.id == Passkey.user_id).where(*where).with_for_update()).first()
     return (found[0], found[1]) if found is not None else None
 

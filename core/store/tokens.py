@@ -11,6 +11,7 @@ from sqlalchemy.orm import Mapped, Session, mapped_column
 from core.store.account_rules import factor_required
 from core.store.accounts import Account, Membership, User
 from core.store.base import Base, Id
+from core.store.disablings import enabled
 from core.store.factors import has_factor
 
 
@@ -75,7 +76,7 @@ def live_tokens(now: datetime) -> tuple[sa.ColumnElement[bool], ...]:
 
 
 def bearer_of(session: Session, token_sha256: str, now: datetime) -> Bearer | None:
-    """Who this token speaks for; None when it ended or was revoked, or when its person, their membership or the account is gone.
+    """Who this token speaks for; None when it ended or was revoked, its person is kept out, or they, their place or the account is gone.
 
     None, too, while the account asks its members for a second factor and its person has none.
     """
@@ -85,7 +86,7 @@ def bearer_of(session: Session, token_sha256: str, now: datetime) -> Bearer | No
         .join(Account, Account.id == ApiToken.account_id)
         .join(Membership, sa.and_(Membership.account_id == ApiToken.account_id, Membership.user_id == ApiToken.user_id))
         .where(ApiToken.token_sha256 == token_sha256, *live_tokens(now))
-        .where(User.deleted_at.is_(None), Account.deleted_at.is_(None), Membership.deleted_at.is_(None))
+        .where(User.deleted_at.is_(None), enabled(User.id), Account.deleted_at.is_(None), Membership.deleted_at.is_(None))
     ).first()
     if row is None or (factor_required(session, row[2].id) and not has_factor(session, row[1].id)):
         return None

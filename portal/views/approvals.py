@@ -5,7 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.policy import Actor, Permission, Refused, require, require_person
+from core.actions.policy import Actor, Permission, Refused, require
 from core.actions.removals import approve, refuse
 from core.render import plural
 from core.store.approvals import decided, waiting
@@ -53,7 +53,7 @@ def deny(actor: Actor) -> ResponseReturnValue:
 
 
 def _page(actor: Actor, refused: Refused | None = None) -> ResponseReturnValue:
-    session, account_id, user_id = reading(), require(actor, Permission.READ), require_person(actor)
+    session, account_id, user_id = reading(), require(actor, Permission.READ), actor.user_id or 0
     return page(
         "approvals/show.html",
         status=200 if refused is None else 422,

@@ -180,7 +180,7 @@ def _page(actor: Actor, *, refused: Refused | None = None, link: str = "", link_
         invited=open_invitations,
         mails={ref: _told(letter) for ref, letter in mails.items()},
         former=left_since(session, account_id, now() - IN_BIN_FOR) if manages else (),
-        mine=own_accounts(session, require_person(actor)),
+        mine=own_accounts(session, require_person(actor)) if not actor.impersonating else (),
         me=actor,
         roles=ROLES,
         matrix=matrix(POLICY),

@@ -8,7 +8,7 @@ from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
 from core.actions.api_tokens import LIFETIMES, LONGEST_NAME, SCOPES, NewToken, make_token, revoke_token
-from core.actions.policy import Actor, Permission, Refused, require, require_person
+from core.actions.policy import Actor, Permission, Refused, require
 from core.store.tokens import tokens_of
 from portal.gate import found, gate
 from portal.html import page, tell
@@ -52,7 +52,7 @@ def revoke(actor: Actor) -> ResponseReturnValue:
 
 
 def _page(actor: Actor, *, refused: Refused | None = None, made: NewToken | None = None) -> ResponseReturnValue:
-    mine = None if actor.role == "owner" else require_person(actor)
+    mine = None if actor.role == "owner" else actor.user_id
     typed = request.form if refused is not None else None
     return page(
         "tokens/show.html",

@@ -9,8 +9,9 @@ import sqlalchemy as sa
 from cli import db, main, place, words
 from core.actions.domains import remove_watches
 from core.store import schema
-from core.store.accounts import Account, Counted, Membership, User, accounts_counted
+from core.store.accounts import Account, Membership, User
 from core.store.db import Sessions
+from core.store.operated import Counted, accounts_counted
 from tests.make import NOW, make_actor, make_watches
 
 

@@ -18,7 +18,13 @@ WHO = ("owner", "manager", "viewer", "stranger", "nobody")
 READ = (200, 200, 200, 200, 303)
 OWN = (200, 200, 200, 404, 303)
 ACT = (303, 303, 403, 303, 303)
-OPERATIONS = (403, 403, 403, 403, 303)  # for a role on the installation, which none of these has: tests/portal/test_backups.py
+OPERATIONS = (
+    403,
+    403,
+    403,
+    403,
+    303,
+)  # for a role on the installation, which none of these has: tests/portal/test_backups.py, test_operations.py
 # By method and rule: what each of WHO is answered. {ref} is the owner's watch, {digest} a certificate that it serves.
 MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/"): READ,
@@ -62,6 +68,18 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/backups/<ref>/prove"): OPERATIONS,
     ("POST", "/backups/holds"): OPERATIONS,
     ("POST", "/backups/holds/<ref>/lift"): OPERATIONS,
+    ("GET", "/operations/accounts"): OPERATIONS,
+    ("GET", "/operations/accounts/<ref>"): OPERATIONS,
+    ("POST", "/operations/accounts/<ref>/look"): OPERATIONS,
+    ("POST", "/operations/look/end"): OPERATIONS,
+    ("GET", "/operations/users"): OPERATIONS,
+    ("GET", "/operations/users/<ref>"): OPERATIONS,
+    ("POST", "/operations/users/<ref>/disable"): OPERATIONS,
+    ("POST", "/operations/users/<ref>/enable"): OPERATIONS,
+    ("POST", "/operations/users/<ref>/role"): OPERATIONS,
+    ("GET", "/operations/workers"): OPERATIONS,
+    ("GET", "/operations/mails"): OPERATIONS,
+    ("GET", "/operations/settings"): OPERATIONS,
     ("GET", "/check"): (200,) * 5,
     ("POST", "/check"): (422,) * 5,
     ("GET", "/check/<ref>"): (404,) * 5,

@@ -18,6 +18,11 @@ OPERATES = {
     ("POST", "/backups/<ref>/prove"): 303,
     ("POST", "/backups/holds"): 422,  # no reason was given
     ("POST", "/backups/holds/<ref>/lift"): 303,
+    ("POST", "/operations/accounts/<ref>/look"): 404,  # the password that was typed is wrong; and there is none such
+    ("POST", "/operations/look/end"): 303,
+    ("POST", "/operations/users/<ref>/disable"): 404,
+    ("POST", "/operations/users/<ref>/enable"): 404,
+    ("POST", "/operations/users/<ref>/role"): 404,
 }
 """What an operator is answered by the routes that change something on the installation."""
 
