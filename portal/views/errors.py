@@ -7,7 +7,7 @@ import logging
 from dataclasses import dataclass
 from typing import Any, Final, cast
 
-from flask import Flask, Response, current_app, request
+from flask import Flask, Response, current_app, g, request
 from flask_wtf.csrf import CSRFError
 from sqlalchemy.exc import DBAPIError, OperationalError
 from sqlalchemy.exc import TimeoutError as PoolTimeout
@@ -18,6 +18,7 @@ from core.envelope import NotOpenedError
 from core.render import plural, render
 from portal.api_answers import Problem as Told
 from portal.htmx import fragment_wanted, into_notices
+from portal.identity import Visitor
 from portal.limits import wait_s
 from portal.parts import parts
 
@@ -170,8 +171,15 @@ def _answer(problem: Problem, status: int = 0) -> Response:
     if fragment_wanted():
         body = render("errors/_notice.html", problem=problem)
         return into_notices(_response(body, status or problem.status))
-    body = render("errors/page.html", problem=problem, again=request.method == "GET", demo=parts().demo is not None)
+    body = render("errors/page.html", problem=problem, again=request.method == "GET", demo=parts().demo is not None, looks_at=_looks_at())
     return _response(body, status or problem.status)
+
+
+def _looks_at() -> str:
+    """The account that an operator looks at for its owners, where that is known already: nothing is asked here."""
+    visitor = g.get("_login_user")
+    known = visitor.person if isinstance(visitor, Visitor) else None
+    return known.account_name if known is not None and known.look is not None else ""
 
 
 def _response(body: str, status: int, mimetype: str = "text/html") -> Response:

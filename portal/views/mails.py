@@ -1,12 +1,13 @@
-"""Mails: what people of the account were told, and what became of each message."""
+"""Mails: what people of the account were told, what became of each message, and letters of its owners' that did not arrive."""
 
 from __future__ import annotations
 
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.policy import Actor, Permission, require
+from core.actions.policy import Actor, Permission, allows, require
 from core.store.told import told
+from core.store.undelivered import Undelivered, undelivered_letters
 from portal.cursors import place_after, read_place
 from portal.gate import gate
 from portal.html import page
@@ -14,6 +15,7 @@ from portal.parts import reading
 
 views = Blueprint("mails", __name__, url_prefix="/mails")
 _ROWS = 30
+_LOST = 20
 
 
 @views.get("/")
@@ -24,4 +26,7 @@ def show(actor: Actor) -> ResponseReturnValue:
     rows = told(reading(), require(actor, Permission.READ), until=until, skip=skip, most=_ROWS + 1)
     shown = rows[:_ROWS]
     older = place_after([row.created_at for row in shown], until, skip) if len(rows) > _ROWS else ""
-    return page("mails/show.html", tab="mails", rows=shown, older=older, first=until is None)
+    lost: tuple[Undelivered, ...] = ()
+    if until is None and allows(actor.role, Permission.MANAGE_TEAM):
+        lost = undelivered_letters(reading(), require(actor, Permission.READ), most=_LOST)
+    return page("mails/show.html", tab="mails", rows=shown, older=older, first=until is None, lost=lost)

@@ -12,6 +12,7 @@ from core.actions.policy import Actor, Permission, Refused, require_person
 from core.actions.preferences import choose_dates
 from core.render import LANGUAGES, plural, time_zones
 from core.store.accounts import SignedIn, own_sign_ins
+from core.store.attempts import KEPT_FOR, attempts_on
 from core.store.factors import has_factor
 from portal import proof
 from portal.gate import found, gate
@@ -22,6 +23,7 @@ from portal.parts import acting, now, parts, reading
 
 views = Blueprint("sign_ins", __name__, url_prefix="/security")
 _SHOWN = 30
+_ATTEMPTS = 5
 _DEMO_EMAIL = "This is a demonstration: its address stays as it is, since the button on the sign-in page uses it."
 _DEMO = "This is a demonstration: its password stays as it is, since the button on the sign-in page uses it."
 
@@ -113,4 +115,5 @@ def _page(actor: Actor, refused: Refused | None = None) -> ResponseReturnValue:
         zones=time_zones(),
         languages=LANGUAGES,
         factor=has_factor(reading(), require_person(actor)),
+        attempts=attempts_on(reading(), require_person(actor), now() - KEPT_FOR, most=_ATTEMPTS),
     )

@@ -1,4 +1,4 @@
-"""Every route with those whose standing changed: an ended or late sign-in, a person who is gone, operators and auditors."""
+"""Every route with those whose standing changed: an ended or late sign-in, who is gone or kept out, operators, auditors, and looks."""
 
 from __future__ import annotations
 
@@ -7,7 +7,12 @@ from datetime import timedelta
 import pytest
 import sqlalchemy as sa
 
+from core.actions.policy import Permission
 from core.store.accounts import LoginSession, User
+from core.store.base import new_ref
+from core.store.disablings import UserDisabling
+from core.store.impersonations import Impersonation
+from core.store.watches import Watch
 from tests.make import NOW
 from tests.portal.conftest import MakeSite, Site, forget_tries, post
 from tests.portal.test_gate import MATRIX, OPERATIONS, WHO, filled, served
@@ -40,8 +45,8 @@ def answers(site: Site, who: str) -> dict[tuple[str, str], int]:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("how", ["ended", "late", "gone"])
-def test_a_sign_in_that_ended_and_a_person_who_is_gone_get_what_nobody_gets(make_site: MakeSite, how: str) -> None:
+@pytest.mark.parametrize("how", ["ended", "late", "gone", "disabled"])
+def test_a_sign_in_that_ended_and_a_person_who_is_gone_or_kept_out_get_what_nobody_gets(make_site: MakeSite, how: str) -> None:
     site = make_site(now=lambda: NOW + timedelta(days=15 if how == "late" else 0, minutes=1))
     with site.sessions.writing() as session:
         person = site.actors["owner"].user_id
@@ -49,6 +54,8 @@ def test_a_sign_in_that_ended_and_a_person_who_is_gone_get_what_nobody_gets(make
             session.execute(sa.update(LoginSession).where(LoginSession.user_id == person).values(ended_at=NOW))
         if how == "gone":
             session.execute(sa.update(User).where(User.id == person).values(deleted_at=NOW))
+        if how == "disabled":  # by a row alone: what ends the sign-ins besides is tests/actions/test_operators.py's
+            session.add(UserDisabling(user_id=person, disabled_at=NOW, disabled_by=None, enabled_at=None, enabled_by=None))
     assert answers(site, "owner") == {route: statuses[WHO.index("nobody")] for route, statuses in MATRIX.items()}
 
 
@@ -64,3 +71,47 @@ def test_a_role_on_the_installation_opens_operations_and_no_account(site: Site, 
             assert status == (404 if "<ref>" in route[1] else 200), route
         else:
             assert status == (OPERATES[route] if role == "operator" else 403), route
+
+
+@pytest.mark.slow
+def test_who_looks_at_an_account_for_its_owners_reads_it_and_acts_by_no_route(site: Site) -> None:
+    ref, digest = served(site)
+    operator = site.actors["stranger"].user_id or 0
+    with site.sessions.writing() as session:
+        session.execute(sa.update(User).where(User.id == operator).values(installation_role="operator"))
+        sign_in = session.scalars(sa.select(LoginSession.id).where(LoginSession.user_id == operator)).one()
+        session.add(
+            Impersonation(
+                ref=new_ref(), sign_in_id=sign_in, user_id=operator, account_id=site.actors["owner"].account_id or 0,
+                reason="asked for by its owner", began_at=NOW, ends_at=NOW + timedelta(minutes=30), ended_at=None,
+            )
+        )  # fmt: skip
+    for (method, rule), statuses in MATRIX.items():
+        if rule in {"/operations/look/end", "/sign-out"}:
+            continue
+        forget_tries()
+        path, client = filled(rule, ref, digest), site.client("stranger")
+        answer = client.get(path, buffered=True) if method == "GET" else post(client, path, DATA | {"ref": [ref], "names": "new.example"})
+        gate = gate_of(site, method, rule)
+        if method == "POST" and gate is not None:
+            allowed = 404 if rule == "/operations/accounts/<ref>/look" else 403
+            assert answer.status_code == allowed, rule
+        elif gate is Permission.SEE_SELF:
+            assert answer.status_code == 403, rule
+        elif gate is Permission.SEE_OPERATIONS:
+            assert answer.status_code == (404 if "<ref>" in rule else 200), rule
+        else:
+            assert answer.status_code == statuses[WHO.index("viewer")], rule
+        if answer.mimetype == "text/html" and "</html>" in answer.text and answer.status_code != 303:
+            assert "as its viewer" in answer.text, rule
+    with site.sessions.reading() as session:
+        assert session.scalars(sa.select(Watch.deleted_at).where(Watch.ref == ref)).one() is None
+    assert post(site.client("stranger"), "/operations/look/end").status_code == 303
+    assert "canary.example" not in site.client("stranger").get("/domains").text
+
+
+def gate_of(site: Site, method: str, rule: str) -> Permission | None:
+    """What the route asks for; None where it is open."""
+    found = [each for each in site.app.url_map.iter_rules() if each.rule == rule and method in (each.methods or set())]
+    gate: Permission | None = getattr(site.app.view_functions[found[0].endpoint], "gate", None)
+    return gate
