@@ -164,10 +164,10 @@ def signed_in(session: Session, token_sha256: str, now: datetime, *, factor_need
             enabled(User.id),
         )
     ).first()
-    return _read(row) if row is not None else None
+    return _read(tuple(row)) if row is not None else None
 
 
-def _read(row: sa.Row[Any]) -> SignedIn:
+def _read(row: tuple[Any, ...]) -> SignedIn:
     sign_in, user, account, membership, look, factor, required, time_zone, dates = row
     role = "" if account is None else "viewer" if look is not None else membership.role if membership is not None else ""
     return SignedIn(
