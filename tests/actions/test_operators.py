@@ -15,7 +15,7 @@ from core.actions.api_tokens import make_token
 from core.actions.doors import reset_password
 from core.actions.operators import disable_user, enable_user, give_installation_role
 from core.actions.policy import Actor, NotAllowed, Refused
-from core.store.accounts import LoginSession, User, accounts_allowed, members_of, signed_in, user_by_email
+from core.store.accounts import LoginSession, OneTimeLink, User, accounts_allowed, members_of, signed_in, user_by_email
 from core.store.attempts import KEPT_FOR, FailedAttempt
 from core.store.base import new_ref
 from core.store.db import Sessions
@@ -63,6 +63,8 @@ def test_who_is_kept_out_comes_in_by_no_way_and_back_by_all_but_the_old_ones(ses
         row = session.scalars(sa.select(LoginSession).where(LoginSession.token_sha256 == token_sha256(token))).one()
         row.ended_at = None  # the row alone keeps them out
         session.execute(sa.update(LoginSession).where(LoginSession.token_sha256 == token_sha256(half.token)).values(ended_at=None))
+        session.execute(sa.update(Letter).where(Letter.kind == "reset").values(used_at=None))
+        session.execute(sa.update(OneTimeLink).values(used_at=None))
     ask(sessions, "reset", "mira@example.org")
     assert not [each for each in post.send() if "/reset/" in each]
     wrong = proof(sessions, "mira@example.org")
