@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from core import setting_readers as readers
 from core.net.optout import OptedOut
-from core.setting_readers import Network
+from core.setting_readers import Network, contradiction, written
 
 Environment = Literal["development", "production"]
 DatabaseRole = Literal["portal", "worker", "migrate", "purge"]
@@ -144,6 +144,19 @@ class Settings:
         default=120,
         read=readers.per_minute,
     )
+    oidc_issuer: str = _setting(
+        "KEYCHEST_OIDC_ISSUER",
+        "The OpenID provider by which people may sign in, as it names itself; at most one. `docs/single-sign-on.md` says how. Unset: none.",
+        default="",
+        read=readers.issuer,
+    )
+    oidc_client_id: str = _setting("KEYCHEST_OIDC_CLIENT_ID", "What that provider calls this installation.", default="")
+    oidc_client_secret: str = _setting(
+        "KEYCHEST_OIDC_CLIENT_SECRET", "What this installation proves itself by to that provider.", default="", secret=True
+    )
+    oidc_name: str = _setting(
+        "KEYCHEST_OIDC_NAME", "What people know that provider by. Unset: its host name.", default="", read=readers.button
+    )
     demo: bool = _setting(
         "KEYCHEST_DEMO",
         "`on` or `off`: every page says that this is a demonstration. For the demonstration alone; refused in production.",
@@ -230,8 +243,8 @@ class Settings:
             postgresql = any(str(values.get(name, "")).startswith("postgres") for name in values if name.startswith("database_url"))
             values["environment"] = "production" if public or postgresql else "development"
         settings = cls(**values)
-        if settings.demo and settings.production:
-            raise SettingError("KEYCHEST_DEMO is on, and this is a production installation. Nothing was started; unset one of the two.")
+        if wrong := contradiction(settings):
+            raise SettingError(wrong)
         return settings
 
     def backups(self, role: DatabaseRole = "worker") -> dict[str, Any]:
@@ -273,15 +286,6 @@ class Settings:
         url = own or self.database_url or f"sqlite:///{self.data.resolve() / 'keychest.db'}"
         scheme, _, rest = url.partition("://")
         return f"postgresql+psycopg://{rest}" if scheme in {"postgres", "postgresql"} else url
-
-
-def written(value: object) -> str:
-    """A setting as it would be written in the environment."""
-    if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
-    if isinstance(value, bool):
-        return "on" if value else "off"
-    return f"{value:g}" if isinstance(value, float) else str(value)
 
 
 def _raw(environ: Mapping[str, str], name: str, *, secret: bool) -> str:

@@ -7,13 +7,17 @@ import socket
 import sys
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 import waitress  # type: ignore[import-untyped]
 
 from config import SettingError, Settings, written
 from core.backups.plan import Plan
 from core.envelope import FILE, KeyFile, kept_key
+from core.net.provider import trusting
+from core.oidc import Provider
 from portal import Parts, create_app
+from portal.identity import CALLBACK
 from portal.parts import Setting
 
 # Far above what the portal takes: its own page answers a list that is too long, and it does so by Content-Length, before it reads any.
@@ -40,6 +44,7 @@ def parts(settings: Settings) -> Parts:
         sign_up=settings.sign_up,
         api_per_minute=settings.api_per_minute,
         demo=_demo() if settings.demo else None,
+        provider=_provider(settings) if settings.oidc_issuer else None,
         keys=keys,
         plan=Plan(**settings.backups("portal")),
         settings=shown(settings),
@@ -54,6 +59,22 @@ def shown(settings: Settings) -> tuple[Setting, ...]:
 def _shown(spec: dataclasses.Field[Any], value: object) -> Setting:
     words = spec.metadata
     return Setting(words["env"], words["says"], "" if words["secret"] else written(value), value != spec.default, words["secret"])
+
+
+def _provider(settings: Settings) -> Provider:
+    """Raises SettingError where the operator's own roots cannot be read."""
+    try:
+        tls = trusting(settings.extra_roots)
+    except OSError as error:
+        raise SettingError(f"KEYCHEST_EXTRA_ROOTS: {settings.extra_roots} cannot be used ({error.strerror or 'no certificate'}).") from None
+    return Provider(
+        issuer=settings.oidc_issuer,
+        client_id=settings.oidc_client_id,
+        client_secret=settings.oidc_client_secret,
+        name=settings.oidc_name or urlsplit(settings.oidc_issuer).hostname or "",
+        callback=f"{settings.public_url}{CALLBACK}",
+        tls=tls,
+    )
 
 
 def _demo() -> tuple[str, str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 import click
 
 from cli import place
-from config import Settings, written
+from config import Settings
+from core.setting_readers import written
 
 _HEAD = """# Settings
 

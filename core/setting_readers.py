@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import ipaddress
 from email.utils import parseaddr
+from typing import Protocol
 from urllib.parse import urlsplit
 
 from core.backups.retention import Keep
 from core.net.names import NameRefused, read_name
 from core.net.optout import OptedOut
+from core.net.provider import on_this_machine
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 SECRET_KEY_LEAST = 32
+BUTTON_MOST = 40
 
 
 def text(value: str) -> str:
@@ -126,6 +129,23 @@ def url(value: str) -> str:
     return value.rstrip("/")
 
 
+def issuer(value: str) -> str:
+    """A provider's name for itself, kept as it is written: it is compared letter by letter."""
+    parts = urlsplit(value)
+    local = parts.scheme == "http" and on_this_machine(value)
+    if not (parts.hostname and (parts.scheme == "https" or local)) or parts.query or parts.fragment or parts.username:
+        raise ValueError("write the provider's issuer, like https://login.example.org/realms/people; http is for this machine alone")
+    return value
+
+
+def button(value: str) -> str:
+    """A name that fits on a button."""
+    name = " ".join(value.split())
+    if len(name) > BUTTON_MOST or not name.isprintable():
+        raise ValueError(f"write a name of at most {BUTTON_MOST} characters, for example Harbourlight SSO")
+    return name
+
+
 def smtp(value: str) -> str:
     """A mail server's address."""
     parts = urlsplit(value)
@@ -190,3 +210,40 @@ def keep(value: str) -> str:
     """How many backups are kept."""
     Keep.read(value)
     return value
+
+
+def written(value: object) -> str:
+    """A setting as it would be written in the environment."""
+    if isinstance(value, tuple):
+        return ",".join(str(part) for part in value)
+    if isinstance(value, bool):
+        return "on" if value else "off"
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+class Together(Protocol):
+    """Settings that are looked at together."""
+
+    @property
+    def demo(self) -> bool: ...  # noqa: D102 - as in config.py
+    @property
+    def production(self) -> bool: ...  # noqa: D102
+    @property
+    def oidc_issuer(self) -> str: ...  # noqa: D102
+    @property
+    def oidc_client_id(self) -> str: ...  # noqa: D102
+    @property
+    def oidc_client_secret(self) -> str: ...  # noqa: D102
+
+
+def contradiction(settings: Together) -> str:
+    """What is wrong with settings taken together, in words; "" when nothing is."""
+    if settings.demo and settings.production:
+        return "KEYCHEST_DEMO is on, and this is a production installation. Nothing was started; unset one of the two."
+    if len({bool(each) for each in (settings.oidc_issuer, settings.oidc_client_id, settings.oidc_client_secret)}) > 1:
+        return "KEYCHEST_OIDC_ISSUER, KEYCHEST_OIDC_CLIENT_ID and KEYCHEST_OIDC_CLIENT_SECRET belong together. Set all three, or none."
+    if settings.oidc_issuer.startswith("http://") and settings.production:
+        return "KEYCHEST_OIDC_ISSUER is reached without TLS, and this is a production installation. Write its https address."
+    if settings.oidc_issuer and settings.demo:
+        return "KEYCHEST_OIDC_ISSUER is set, and KEYCHEST_DEMO is on. A demonstration knows no provider; unset one of the two."
+    return ""

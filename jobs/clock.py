@@ -32,6 +32,7 @@ from core.store.accounts import accounts_allowed
 from core.store.backups import chores_due
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import open_gaps
+from core.store.identities import purge_flows
 from core.store.leaves import drop_unserved, unserved
 from core.store.letters import letters_due, purge_letters
 from core.store.spot_checks import purge_spot_checks, spot_checks_waiting
@@ -99,6 +100,7 @@ class Clock:
             purge_spot_checks(session, now)
             purge_letters(session, now)
             settle_impersonations(session, Actor(worker=True), now=now)
+            purge_flows(session, now)
         self._sweep_leaves()
         if missed or ahead or moved:
             log.warning("%d scans were missed, %d were planned too late, %d watches moved to private endpoints", missed, ahead, moved)

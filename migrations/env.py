@@ -16,6 +16,7 @@ import core.store.disablings
 import core.store.endpoints
 import core.store.factors
 import core.store.heartbeats
+import core.store.identities
 import core.store.impersonations
 import core.store.incidents
 import core.store.leaves
@@ -45,6 +46,7 @@ MODULES = (
     core.store.factors,
     core.store.heartbeats,
     core.store.impersonations,
+    core.store.identities,
     core.store.incidents,
     core.store.letters,
     core.store.leaves,

@@ -18,6 +18,7 @@ from portal.parts import Parts, now, parts, reading
 
 SIGN_IN = "/sign-in"
 FACTOR = "/sign-in/code"
+CALLBACK = "/sign-in/oidc/callback"
 _LONGEST_NEXT = 2_000
 
 

@@ -17,6 +17,7 @@ from sqlalchemy.orm import Session
 from core.backups.plan import Plan
 from core.envelope import FILE, KeyFile
 from core.net.optout import OptedOut
+from core.oidc import Provider
 from core.store.base import Base
 from core.store.db import WRITING, Sessions, make_engine
 
@@ -53,6 +54,8 @@ class Parts:
     api_per_minute: int = 120
     demo: tuple[str, str] | None = None
     """Address and password of the demonstration's operator; None: this is none."""
+    provider: Provider | None = None
+    """Whom people may be vouched for by; None: nobody but themselves."""
     keys: KeyFile = field(default_factory=lambda: KeyFile(Path("var") / FILE))
     """What secrets that must come back are sealed with."""
     plan: Plan = field(default_factory=lambda: Plan(Path("var"), production=False, database_url="sqlite:///:memory:"))
@@ -108,6 +111,11 @@ def reading() -> Session:
     if not session.in_transaction() and request.method not in SAFE_METHODS and "acted" not in g:
         session.connection(execution_options=WRITING)
     return session
+
+
+def let_go() -> None:
+    """End the request's transaction before another machine is asked: nobody waits for what it holds. The next question begins anew."""
+    current_app.extensions["keychest.database"].session.rollback()
 
 
 @contextmanager

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import secrets
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Final, Literal
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -22,6 +22,7 @@ from core.store.accounts import Account, LoginSession, Membership, User, first_a
 from core.store.base import new_ref
 from core.store.db import rowcount
 from core.store.disablings import enabled
+from core.store.identities import has_way_in
 from core.store.letters import Letter
 from core.store.teams import Invitation, invited, usable_invitation
 
@@ -56,18 +57,10 @@ def invite(session: Session, actor: Actor, *, email: str, role: str, days: int, 
     ref = new_ref()
     session.add(
         Invitation(
-            ref=ref,
-            account_id=account_id,
-            email=email,
-            role=role,
-            token_sha256=token_sha256(token),
-            invited_by=require_person(actor),
-            created_at=now,
-            expires_at=now + timedelta(days=days),
-            accepted_at=None,
-            withdrawn_at=None,
+            ref=ref, account_id=account_id, email=email, role=role, token_sha256=token_sha256(token), invited_by=require_person(actor),
+            created_at=now, expires_at=now + timedelta(days=days), accepted_at=None, withdrawn_at=None,
         )
-    )
+    )  # fmt: skip
     session.flush()
     if by_mail:
         words = {
@@ -93,7 +86,7 @@ def withdraw_invitation(session: Session, actor: Actor, *, ref: str, now: dateti
 def join(session: Session, actor: Actor, *, token: str, sign_in_id: int, now: datetime) -> str:
     """The account's name, once the person who is signed in belongs to it and looks at it. Raises Refused; so for another's invitation."""
     user = session.get_one(User, require_person(actor))
-    invitation = _open(session, token, now)
+    invitation = _open(session, token_sha256(token), now)
     if user.email != invitation.email:
         raise Refused(
             f"This invitation is for {invitation.email}, and you are signed in as {user.email}. Sign out, and open the link again as "
@@ -114,7 +107,13 @@ def join_as_new(
     """
     if closed:
         raise Refused("This installation takes nobody new in by invitation. Ask its operator to let you in first. Nothing was changed.")
-    invitation = _open(session, token, now)
+    user = enter_as_new(session, token_sha256=token_sha256(token), password_hash=password_hash, now=now)
+    return begin_sign_in(session, user, now, caller)
+
+
+def enter_as_new(session: Session, *, token_sha256: str, password_hash: PasswordHash | Literal[""], now: datetime) -> User:
+    """A user with the address that this invitation is for, in its account. Raises Refused where there is one already."""
+    invitation = _open(session, token_sha256, now)
     if user_by_email(session, invitation.email) is not None:
         raise Refused(f"There is a user {invitation.email} already. Sign in, and open the link again. Nothing was changed.")
     user = User(ref=new_ref(), email=invitation.email, password_hash=password_hash, created_at=now, deleted_at=None)
@@ -122,7 +121,7 @@ def join_as_new(
     session.flush()
     _enter(session, invitation, user, now)
     append(session, _joined(session, invitation, user, now))
-    return begin_sign_in(session, user, now, caller)
+    return user
 
 
 def change_role(session: Session, actor: Actor, *, user_ref: str, role: str, now: datetime) -> str | None:
@@ -209,9 +208,8 @@ def _tell(session: Session, user: User, account_id: int, *, subject: str, text: 
     tell_by_mail(session, user.email, subject.format(name), text, account_id=account_id, now=now)
 
 
-def _open(session: Session, token: str, now: datetime) -> Invitation:
+def _open(session: Session, sha256: str, now: datetime) -> Invitation:
     """Its account is held before it, as by those who invite: else each would wait for the other."""
-    sha256 = token_sha256(token)
     account_id = session.scalar(sa.select(Invitation.account_id).where(Invitation.token_sha256 == sha256))
     if account_id is None:
         raise Refused(_GONE)
@@ -253,7 +251,7 @@ def _keep_an_owner(session: Session, account_id: int, leaving: int) -> None:
         .join(User, User.id == Membership.user_id)
         .where(
             Membership.account_id == account_id, Membership.role == "owner", Membership.deleted_at.is_(None),
-            Membership.user_id != leaving, User.deleted_at.is_(None), enabled(User.id), User.password_hash != "",
+            Membership.user_id != leaving, User.deleted_at.is_(None), enabled(User.id), has_way_in(),
         )
     )  # fmt: skip
     if session.scalar(others.limit(1)) is None:

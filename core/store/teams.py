@@ -116,6 +116,17 @@ def usable_invitation(session: Session, token_sha256: str, now: datetime) -> Inv
     )
 
 
+def newest_invitation(session: Session, email: str, now: datetime) -> str | None:
+    """The SHA-256 of the token of the newest invitation for this address that can still be accepted."""
+    return session.scalar(
+        sa.select(Invitation.token_sha256)
+        .join(Account, Account.id == Invitation.account_id)
+        .where(Invitation.email == email, Account.deleted_at.is_(None), *_usable(now))
+        .order_by(Invitation.id.desc())
+        .limit(1)
+    )
+
+
 def offer(session: Session, token_sha256: str, now: datetime) -> Offer | None:
     """What this invitation offers; None where it can not be accepted any more."""
     known = sa.select(sa.literal(1)).where(User.email == Invitation.email, User.deleted_at.is_(None)).exists()

@@ -115,7 +115,11 @@ def _usable(kind: Kind, token: str) -> bool:
 def _form(onward: str, *, email: str = "", error: str = "", status: int = 200) -> ResponseReturnValue:
     demo, sign_up = parts().demo, parts().sign_up
     passkeys = demo is None and site_of(parts().public_url) is not None
-    return page("sign_in/page.html", status=status, onward=onward, email=email, error=error, demo=demo, sign_up=sign_up, passkeys=passkeys)
+    found = parts().provider if demo is None else None
+    return page(
+        "sign_in/page.html", status=status, onward=onward, email=email, error=error, demo=demo, sign_up=sign_up, passkeys=passkeys,
+        provider=found.name if found is not None else "",
+    )  # fmt: skip
 
 
 def _first_form(kind: Kind, *, usable: bool, email: str = "", refused: Refused | None = None) -> ResponseReturnValue:

@@ -7,23 +7,20 @@ from flask.typing import ResponseReturnValue
 
 from core.actions.accounts import change_password, end_sign_ins
 from core.actions.doors import ask_new_email
-from core.actions.passwords import PASSWORD_LEAST, hash_password
-from core.actions.policy import Actor, Permission, Refused, require_person
+from core.actions.passwords import hash_password
+from core.actions.policy import Actor, Permission, Refused
 from core.actions.preferences import choose_dates
-from core.render import LANGUAGES, plural, time_zones
-from core.store.accounts import SignedIn, own_sign_ins
-from core.store.attempts import KEPT_FOR, attempts_on
-from core.store.factors import has_factor
+from core.render import plural
+from core.store.accounts import SignedIn
 from portal import proof
 from portal.gate import found, gate
-from portal.html import page, tell
+from portal.html import tell
 from portal.identity import person
 from portal.limits import by_address
-from portal.parts import acting, now, parts, reading
+from portal.parts import acting, now, parts
+from portal.sign_ins_shown import SHOWN, security_page
 
 views = Blueprint("sign_ins", __name__, url_prefix="/security")
-_SHOWN = 30
-_ATTEMPTS = 5
 _DEMO_EMAIL = "This is a demonstration: its address stays as it is, since the button on the sign-in page uses it."
 _DEMO = "This is a demonstration: its password stays as it is, since the button on the sign-in page uses it."
 
@@ -32,14 +29,14 @@ _DEMO = "This is a demonstration: its password stays as it is, since the button 
 @gate(Permission.SEE_SELF)
 def show(actor: Actor) -> ResponseReturnValue:
     """The page."""
-    return _page(actor)
+    return security_page(actor)
 
 
 @views.post("/end")
 @gate(Permission.CHANGE_SELF)
 def end(actor: Actor) -> ResponseReturnValue:
     """End the sign-ins that were chosen, or all others."""
-    refs = None if "others" in request.form else request.form.getlist("ref")[:_SHOWN]
+    refs = None if "others" in request.form else request.form.getlist("ref")[:SHOWN]
     with acting() as session:
         ended = end_sign_ins(session, actor, refs=refs, keep=_own().session_id, now=now())
     tell(
@@ -62,7 +59,7 @@ def password(actor: Actor) -> ResponseReturnValue:
         with acting() as session:
             change_password(session, actor, checked=checked, password_hash=password_hash, keep=_own().session_id, now=now())
     except Refused as refused:
-        return _page(actor, refused)
+        return security_page(actor, refused)
     tell("ok", "The password was changed. Every other sign-in has ended.")
     return redirect("/security", 303)
 
@@ -79,7 +76,7 @@ def email(actor: Actor) -> ResponseReturnValue:
         with acting() as session:
             ask_new_email(session, actor, checked=checked, email=request.form.get("email", ""), now=now())
     except Refused as refused:
-        return _page(actor, refused)
+        return security_page(actor, refused)
     tell("ok", "A mail is on its way to both addresses. The new one holds once the links in both were opened.")
     return redirect("/security", 303)
 
@@ -92,28 +89,10 @@ def dates(actor: Actor) -> ResponseReturnValue:
         with acting() as session:
             choose_dates(session, actor, time_zone=request.form.get("time_zone", ""), dates=request.form.get("dates", ""), now=now())
     except Refused as refused:
-        return _page(actor, refused)
+        return security_page(actor, refused)
     tell("ok", "Times and dates are shown that way from now on.")
     return redirect("/security", 303)
 
 
 def _own() -> SignedIn:
     return found(person())
-
-
-def _page(actor: Actor, refused: Refused | None = None) -> ResponseReturnValue:
-    own = own_sign_ins(reading(), require_person(actor), current_id=_own().session_id, now=now(), most=_SHOWN)
-    return page(
-        "sign_ins/show.html",
-        status=200 if refused is None else 422,
-        held=[each for each in own if not each.over],
-        past=[each for each in own if each.over],
-        typed=request.form.get("email", "") if refused is not None else "",
-        errors={"current": "", "password": "", "email": "", "proof": "", "time_zone": "", "dates": ""}
-        | ({refused.field: str(refused)} if refused is not None else {}),
-        least=PASSWORD_LEAST,
-        zones=time_zones(),
-        languages=LANGUAGES,
-        factor=has_factor(reading(), require_person(actor)),
-        attempts=attempts_on(reading(), require_person(actor), now() - KEPT_FOR, most=_ATTEMPTS),
-    )

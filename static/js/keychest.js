@@ -88,3 +88,6 @@ if (asked) {
   asked.addEventListener("submit", (event) => { event.preventDefault(); ask(); });
   ask();
 }
+
+// Back from an identity provider: what came is posted on at once. Before the page is whole, so that "back" does not lead here again.
+document.querySelector("form[data-onward]")?.submit();

@@ -2,7 +2,9 @@ from pathlib import Path
 
 import pytest
 
+import wsgi
 from cli import main, place, settings, words
+from config import SettingError, Settings
 
 
 def test_the_listing_hides_secrets_and_shows_the_rest(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -38,6 +40,10 @@ REFUSED = (
     ("KEYCHEST_RESOLVERS", "127.0.0.1:0", "127.0.0.1:53"),
     ("KEYCHEST_PORT", "http", "example 8000"),
     ("KEYCHEST_TRUSTED_PROXIES", "yes", "example 1."),
+    ("KEYCHEST_OIDC_ISSUER", "http://canary.example.org", "https://login.example.org/realms/people"),
+    ("KEYCHEST_OIDC_ISSUER", "https://me:canary@login.example.org", "https://login.example.org/realms/people"),
+    ("KEYCHEST_OIDC_ISSUER", "https://login.example.org/?canary", "https://login.example.org/realms/people"),
+    ("KEYCHEST_OIDC_NAME", "canary" * 7, "Harbourlight SSO"),
 )
 
 
@@ -69,6 +75,41 @@ def test_right_values_are_taken(name: str, value: str, monkeypatch: pytest.Monke
 def test_the_listing_shows_the_folder_that_was_given(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["settings", "--data", str(tmp_path)]) == 0
     assert f"KEYCHEST_DATA = {tmp_path}\n" in capsys.readouterr().out
+
+
+SIGN_ON = {
+    "KEYCHEST_OIDC_ISSUER": "https://login.example.org/",
+    "KEYCHEST_OIDC_CLIENT_ID": "keychest",
+    "KEYCHEST_OIDC_CLIENT_SECRET": "canary-of-the-client-secret",
+}
+
+
+@pytest.mark.parametrize(
+    ("changed", "told"),
+    [
+        ({"KEYCHEST_OIDC_CLIENT_SECRET": ""}, "belong together"),
+        ({"KEYCHEST_OIDC_ISSUER": ""}, "belong together"),
+        ({"KEYCHEST_OIDC_ISSUER": "http://localhost:9000", "KEYCHEST_ENVIRONMENT": "production"}, "reached without TLS"),
+        ({"KEYCHEST_DEMO": "on"}, "A demonstration knows no provider"),
+    ],
+)
+def test_single_sign_on_is_set_whole_or_not_at_all(changed: dict[str, str], told: str) -> None:
+    with pytest.raises(SettingError, match=told) as raised:
+        Settings.from_environment(SIGN_ON | changed)
+    assert "canary" not in str(raised.value)
+
+
+def test_the_provider_is_made_as_it_was_set_and_its_secret_is_in_what_the_kit_holds(tmp_path: Path) -> None:
+    settings = Settings.from_environment({**SIGN_ON, "KEYCHEST_BASE_URL": "https://kc.example.org", "KEYCHEST_DATA": str(tmp_path)})
+    made = wsgi.parts(settings).provider
+    assert made is not None
+    assert (made.issuer, made.name, made.callback) == (
+        "https://login.example.org/", "login.example.org", "https://kc.example.org/sign-in/oidc/callback"
+    )  # fmt: skip
+    assert SIGN_ON.items() <= settings.backups()["settings"].items()
+    assert "canary" not in repr(made)
+    with pytest.raises(SettingError, match="KEYCHEST_EXTRA_ROOTS: /nowhere cannot be used"):
+        wsgi.parts(Settings.from_environment({**SIGN_ON, "KEYCHEST_DATA": str(tmp_path), "KEYCHEST_EXTRA_ROOTS": "/nowhere"}))
 
 
 WRONG = ("", "--nothing", "fly", "up --port 70000", "up --port x", "up now", "user create", "db downgrade")

@@ -14,6 +14,7 @@ from playwright.sync_api import Browser, Page, expect
 
 from tests.dnsserver import bind9
 from tests.e2e.test_walk import PASSWORD, SOON, follow, open_page
+from tests.oidc import CLIENT, SECRET, idp
 from tests.people import shown
 from tests.processes import eventually
 from tests.stage import Installation, Sink, installation, smtp_sink
@@ -30,13 +31,18 @@ KNOWN_TO_PEOPLE = {PASSWORD, NEW}
 @pytest.fixture(scope="module")
 def house(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Sink, Installation]]:
     """An installation where everybody may come in, and names below kc.test lead to this machine."""
-    with smtp_sink() as sink, bind9({"kc.test": "* A 127.0.0.1\n"}) as resolver:
+    with smtp_sink() as sink, bind9({"kc.test": "* A 127.0.0.1\n"}) as resolver, idp() as provider:
         settings = {
             "KEYCHEST_SMTP_URL": sink.url,
             "KEYCHEST_SIGN_UP": "open",
             "KEYCHEST_TRUSTED_PROXIES": "1",
             "KEYCHEST_RESOLVERS": resolver,
+            "KEYCHEST_OIDC_ISSUER": provider.issuer,
+            "KEYCHEST_OIDC_CLIENT_ID": CLIENT,
+            "KEYCHEST_OIDC_CLIENT_SECRET": SECRET,
+            "KEYCHEST_OIDC_NAME": "Harbourlight SSO",
         }
+        provider.now = lambda: datetime.now(UTC)
         with installation(tmp_path_factory.mktemp("people") / "data", settings) as running:
             running.await_health()
             yield sink, running
@@ -259,3 +265,39 @@ def test_a_passkey_is_made_and_signs_in_with_nothing_to_type(browser: Browser, h
     kim.get_by_role("button", name="Ask again").click()
     kim.wait_for_url(re.compile("/$"))
     assert said == []
+
+
+def test_a_provider_s_word_signs_in_with_nothing_typed_here(browser: Browser, house: tuple[Sink, Installation], look: Look) -> None:
+    sink, running = house
+    nia, said = somebody(browser, running)
+    nia.goto("/domains")
+    nia.get_by_label("Stay signed in").check()
+    nia.get_by_role("button", name="Continue with Harbourlight SSO").click()
+    expect(nia.get_by_role("heading", name="Harbourlight SSO")).to_be_visible()
+    follow(nia, nia.get_by_role("link", name="I am Nia"), "/domains$")
+    eventually(lambda: subjects(sink, "nia@harbour.example.org") == ["Harbourlight SSO is connected to KeyChest"])
+    nia.go_back()
+    expect(nia.get_by_role("heading", name="Harbourlight SSO")).to_be_visible()  # not the page between, which would post again
+    nia.goto("/security")
+    expect(nia.get_by_text("To disconnect it, choose a password first")).to_be_visible()
+    look(nia, "provider-without-a-password")
+    follow(nia, nia.get_by_role("link", name="Choose a password"), "/forgot$")
+
+    lou, lou_said = somebody(browser, running)
+    lou.goto("/sign-up")
+    lou.get_by_label("E-mail address").fill("lou@people.example.org")
+    lou.get_by_role("button", name="Mail me a link").click()
+    lou.goto(mailed(sink, "lou@people.example.org", "/sign-up/"))
+    lou.get_by_label("Password").fill(PASSWORD)
+    follow(lou, lou.get_by_role("button", name="Keep this password"), "/domains$")
+    lou.goto("/security")
+    look(lou, "provider")
+    lou.get_by_role("region", name="Harbourlight SSO").get_by_label("Your password").fill(PASSWORD)
+    lou.get_by_role("button", name="Connect Harbourlight SSO").click()
+    follow(lou, lou.get_by_role("link", name="I am Nia"), "/security$")
+    expect(lou.get_by_text("is connected to somebody else here")).to_be_visible()
+    look(lou, "provider-refused")
+    lou.goto("/sign-in/oidc/callback?state=x&code=y")
+    look(lou, "provider-of-another-browser")
+    assert said == []
+    assert [each for each in lou_said if "422" not in each] == []

@@ -99,6 +99,12 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/security/passkeys/begin"): (422, 422, 422, 422, 303),
     ("POST", "/security/passkeys"): (422, 422, 422, 422, 303),
     ("POST", "/security/passkeys/remove"): (422, 422, 422, 422, 303),
+    ("POST", "/sign-in/oidc"): (404,) * 5,  # there is no provider: tests/portal/test_oidc.py has one
+    ("GET", "/sign-in/oidc/callback"): (404,) * 5,
+    ("POST", "/sign-in/oidc/enter"): (404,) * 5,
+    ("POST", "/security/oidc/begin"): (404, 404, 404, 404, 303),
+    ("POST", "/security/oidc"): (404, 404, 404, 404, 303),
+    ("POST", "/security/oidc/remove"): (404, 404, 404, 404, 303),
     ("POST", "/security/email"): (422, 422, 422, 422, 303),
     ("POST", "/security/password"): (422, 422, 422, 422, 303),
     ("GET", "/team"): READ,
