@@ -93,8 +93,8 @@ def _asked(
     path = (parts.path or "/") + (f"?{parts.query}" if parts.query else "")
     sent = {"Host": parts.netloc, "Accept": "application/json", "User-Agent": "KeyChest", "Connection": "close", **headers}
     line.request("GET" if body is None else "POST", path, body=None if body is None else body.encode(), headers=sent)
-    response = line.getresponse()
-    return Answer(response.status, response.read(most_bytes + 1))
+    with line.getresponse() as response:
+        return Answer(response.status, response.read(most_bytes + 1))
 
 
 @contextmanager
