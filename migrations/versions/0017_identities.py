@@ -6,7 +6,7 @@ from alembic import op
 from core.store.base import BigId, Utc
 
 revision = "0017"
-down_revision = "0019"
+down_revision = "0016"
 branch_labels = None
 depends_on = None
 
