@@ -11,11 +11,12 @@ from urllib.parse import urlsplit
 
 import waitress  # type: ignore[import-untyped]
 
-from config import SettingError, Settings, written
+from config import SettingError, Settings
 from core.backups.plan import Plan
 from core.envelope import FILE, KeyFile, kept_key
 from core.net.provider import trusting
 from core.oidc import Provider
+from core.setting_readers import written
 from portal import Parts, create_app
 from portal.identity import CALLBACK
 from portal.parts import Setting
