@@ -25,6 +25,7 @@ from core.envelope import KeyFile
 from core.oidc import Begun, Vouched
 from core.store.accounts import User, user_by_email
 from core.store.base import new_ref
+from core.store.disablings import open_disabling
 from core.store.identities import Identity, OidcFlow, flow_place, identity_at, identity_of
 from core.store.letters import Letter
 from core.store.teams import newest_invitation
@@ -82,7 +83,7 @@ def enter_by_identity(
         append(session, Event("identity.connected.v1", now, f"user:{user.ref}"))
     else:
         identity, user = found
-        if user.deleted_at is not None:
+        if user.deleted_at is not None or open_disabling(session, user.id) is not None:
             raise Refused(f"What you are at {called} signs nobody in here any more. Ask the operator of this installation.")
         identity.last_used_at = now
     fresh = begin_sign_in(session, user, now, caller, stay=stay)

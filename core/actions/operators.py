@@ -17,6 +17,7 @@ from core.actions.passwords import Checked, require_password
 from core.actions.policy import INSTALLATION_POLICY, Actor, NotAllowed, Permission, Refused, require_installation, require_person
 from core.store.accounts import LoginSession, OneTimeLink, User
 from core.store.disablings import UserDisabling, enabled, open_disabling
+from core.store.identities import has_way_in
 from core.store.letters import Letter
 from core.store.teams import Invitation
 
@@ -102,7 +103,7 @@ def _operators(session: Session, actor: Actor) -> set[int]:
     """
     them = (User.installation_role == "operator", User.deleted_at.is_(None))
     session.execute(sa.select(User.id).where(*them).order_by(User.id).with_for_update())
-    found = set(session.scalars(sa.select(User.id).where(*them, User.password_hash != "", enabled(User.id))))
+    found = set(session.scalars(sa.select(User.id).where(*them, has_way_in(), enabled(User.id))))
     if not actor.terminal and actor.user_id not in found:
         raise NotAllowed("You are no operator any more. Nothing was changed.")
     return found

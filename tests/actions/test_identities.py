@@ -15,6 +15,7 @@ from core.actions import identities, team
 from core.actions.accounts import NewSignIn, token_sha256
 from core.actions.doors import ask_by_mail
 from core.actions.factors import begin_app, confirm_app
+from core.actions.operators import disable_user
 from core.actions.passwords import check_password, kept_of
 from core.actions.policy import Actor, NotAllowed, Refused
 from core.envelope import FILE, KeyFile, NotOpenedError
@@ -24,7 +25,7 @@ from core.store.db import Sessions
 from core.store.identities import Identity, OidcFlow, flow_place, purge_flows
 from core.store.letters import Letter
 from core.store.teams import invited
-from tests.make import NOW
+from tests.make import NOW, TERMINAL
 from tests.people import PASSWORD, joined, person, proof, shown
 
 ISSUER, CALLED = "https://login.example.org", "Harbourlight SSO"
@@ -245,6 +246,14 @@ def test_who_is_gone_does_not_get_in_and_may_come_back_as_another(house: House, 
         back = person(session, MIRA)[0]
     house.connect(back)
     assert house.enter().user_id == back.user_id
+
+
+def test_who_is_disabled_does_not_get_in_by_the_provider(house: House, mira: Actor) -> None:
+    house.connect(mira)
+    with house.sessions.writing() as session:
+        disable_user(session, TERMINAL, user_ref=mira.user_ref, now=NOW)
+    with pytest.raises(Refused, match="signs nobody in here any more"):
+        house.enter(sign_up="open")
 
 
 def test_an_owner_by_the_provider_alone_is_an_owner_who_can_sign_in(house: House, mira: Actor) -> None:
