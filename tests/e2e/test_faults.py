@@ -1,4 +1,7 @@
-"""What breaks, breaks in the middle of the work; the oracle is a number: every due scan done, every result once, nothing lost."""
+"""What breaks, breaks in the middle of the work; the oracle is a number: every due scan done, every result once, nothing lost.
+
+Clock, urgent worker and broker are killed together, as the last fault; with EVERY_STEP=1 each by itself as well.
+"""
 
 from __future__ import annotations
 
@@ -12,6 +15,7 @@ import sqlalchemy as sa
 from core.store.endpoints import Schedule
 from jobs.queues import enqueue
 from tests.conftest import ROOT
+from tests.steps import seldom
 from tests.works import Works, await_all, await_the_middle, kill, scans_made, watch, works
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("faults")]
@@ -57,11 +61,11 @@ def everything(at_work: Works) -> None:
         fault(at_work)
 
 
-FAULTS: tuple[Callable[[Works], None], ...] = (
+FAULTS = (
     kill_scanning_worker,
-    kill_urgent_worker,
-    kill_clock,
-    kill_broker,
+    pytest.param(kill_urgent_worker, marks=seldom),
+    pytest.param(kill_clock, marks=seldom),
+    pytest.param(kill_broker, marks=seldom),
     flush,
     enqueue_forty_times,
     everything,

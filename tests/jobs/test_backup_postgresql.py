@@ -20,6 +20,7 @@ from tests.backups import WORKER, Yard
 from tests.once import begun
 from tests.pgbackrest import Cluster, running_cluster, yard_at
 from tests.processes import eventually
+from tests.steps import seldom
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("pgbackrest")]
 
@@ -167,7 +168,9 @@ def test_two_at_once_are_one_and_a_killed_one_is_followed_by_a_whole_one(yard: Y
     assert yard.drill().state == "passed"
 
 
+@seldom
 def test_persisted_but_not_noted_is_noted_and_not_made_again(yard: Yard) -> None:
+    """By rows alone; tests/e2e/test_backup_postgresql_faults.py kills a job there."""
     backup = yard.back_up()
     with yard.sessions.writing() as session:
         lease = yard.at + timedelta(minutes=3)
@@ -190,8 +193,11 @@ def test_a_job_killed_while_it_copies_leaves_the_next_one_free(yard: Yard) -> No
     assert yard.drill().state == "passed"
 
 
-@pytest.mark.parametrize("off", [timedelta(days=2), timedelta(days=-2)], ids=["ahead", "behind"])
+@pytest.mark.parametrize(
+    "off", [pytest.param(timedelta(days=2), id="ahead"), pytest.param(timedelta(days=-2), id="behind", marks=seldom)]
+)
 def test_a_wrong_clock_removes_nothing_and_the_next_run_is_fine(yard: Yard, off: timedelta) -> None:
+    """Ahead all is old enough to go. Behind, retention is that of SQLite, which tests/jobs/test_backup.py asks both ways."""
     yard.keep = "hourly=0,daily=1,weekly=0,monthly=0"
     made = [yard.back_up(), yard.back_up()]
     yard.drill()
