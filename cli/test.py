@@ -35,6 +35,7 @@ _SYSTEM = (
 MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is named by this process
 _SCRATCH = "kc-"
 _ROOM = 8_000_000_000
+_AT_ONCE = "3"  # on two cores: a third of their time tests wait for others
 _NO_TESTS = 5  # pytest's exit code when none was chosen
 
 
@@ -53,7 +54,7 @@ def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
     if complaints:
         print("\n".join(complaints))
         failed.append("templates")
-    chosen = ("-n", "2", "--dist", "loadgroup", *(("-m", "not slow") if fast else ()), *pytest_words)
+    chosen = ("-n", _AT_ONCE, "--dist", "loadgroup", *(("-m", "not slow") if fast else ()), *pytest_words)
     with _scratch() as room:
         short = (f"--basetemp={room / 'p'}",) if room and not any(word.startswith("--basetemp") for word in pytest_words) else ()
         if _run(("-m", "pytest", *short, *chosen), room) not in {0, _NO_TESTS if pytest_words else 0}:

@@ -16,7 +16,7 @@ from tests import pgbackrest
 from tests.make import make_actor
 from tests.pgbackrest import Cluster, running_cluster
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("pgbackrest")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("pgbackrest-cli")]
 Say = pytest.CaptureFixture[str]
 
 

@@ -1,4 +1,4 @@
-"""The test verb with stand-in steps: the real ones are what runs this."""
+"""The test verb with stand-in steps: the real ones are what runs this. Several processes start where they are what is asked about."""
 
 import os
 import tempfile
@@ -8,7 +8,8 @@ import pytest
 
 from cli import main, place, test
 
-pytestmark = pytest.mark.slow  # each starts pytest with two workers
+pytestmark = pytest.mark.slow  # each starts pytest
+ALONE = ("-n", "0")
 
 
 @pytest.fixture(autouse=True)
@@ -39,23 +40,23 @@ def test_every_failed_step_is_told_at_the_end(capfd: pytest.CaptureFixture[str],
     steps(monkeypatch, 1, 0, 3)
     (project / "templates").mkdir()
     (project / "templates/page.html").write_text("<script>go()</script>")
-    assert main.main(["test"]) == 1
+    assert main.main(["test", *ALONE]) == 1
     shown = capfd.readouterr().out
     assert "page.html:1: an inline script" in shown
     assert shown.endswith("Failed: step 0, step 2, templates, tests.\n")
 
 
 def test_words_go_to_pytest(capfd: pytest.CaptureFixture[str]) -> None:
-    assert main.main(["test", "-k", "fine", "--verbosity=1"]) == 0
+    assert main.main(["test", "-k", "fine", "--verbosity=1", *ALONE]) == 0
     assert "1 passed" in capfd.readouterr().out
 
 
 def test_a_missing_package_fails_the_run_only_in_ci(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test, "install_missing", lambda _environ: ["bind9"])
-    assert main.main(["test", "--fast"]) == 0
+    assert main.main(["test", "--fast", *ALONE]) == 0
     assert "As root: apt-get install bind9" in capfd.readouterr().out
     monkeypatch.setenv("CI", "true")
-    assert main.main(["test", "--fast"]) == 1
+    assert main.main(["test", "--fast", *ALONE]) == 1
     assert capfd.readouterr().out.endswith("Failed: system packages.\n")
 
 
@@ -69,7 +70,7 @@ def test_what_tests_write_lies_in_memory_and_is_gone_afterwards(
     monkeypatch.delenv("TMPDIR", raising=False)
     seen = "import tempfile\ndef test_where(tmp_path):\n    (tmp_path / 'x').touch()\n    print('\\nin', tempfile.gettempdir(), tmp_path)\n"
     (project / "test_one.py").write_text(seen)
-    assert main.main(["test", "-s", "-n", "0"]) == 0
+    assert main.main(["test", "-s", *ALONE]) == 0
     where = next(line for line in capfd.readouterr().out.splitlines() if line.startswith("in ")).split()
     assert where[1] == str(memory / f"kc-{os.getpid()}")
     assert where[2].startswith(where[1])
@@ -81,5 +82,5 @@ def test_without_room_in_memory_they_write_where_the_system_says(
 ) -> None:
     monkeypatch.setattr(test, "MEMORY", project / "none")
     (project / "test_one.py").write_text("import tempfile\ndef test_where():\n    print('in', tempfile.gettempdir())\n")
-    assert main.main(["test", "-s", "-n", "0"]) == 0
+    assert main.main(["test", "-s", *ALONE]) == 0
     assert f"in {tempfile.gettempdir()}\n" in capfd.readouterr().out

@@ -37,6 +37,11 @@ class Installation:
         self.running: list[subprocess.Popen[str]] = []
         self.url = ""
 
+    def move(self, folder: Path) -> None:
+        """Another folder, before anything was started."""
+        folder.mkdir()
+        self.folder, self.data = folder, folder / "data"
+
     def start(self, *more: str, **settings: str) -> subprocess.Popen[str]:
         environment = {name: value for name, value in os.environ.items() if not name.startswith(("KEYCHEST_", "DATABASE_", "REDIS_"))}
         self.running.append(
@@ -98,12 +103,14 @@ def installation(tmp_path: Path) -> Iterator[Installation]:
 
 
 @pytest.mark.slow
-def test_up_and_down_twice(installation: Installation) -> None:
+def test_up_and_down_twice_in_a_folder_whose_name_is_not_plain(installation: Installation) -> None:
+    installation.move(installation.folder / "my données")
     process = installation.started()
     link = installation.line(process)
     assert link.startswith("Nobody has set it up yet.")
     assert f"{installation.url}/setup/" in link
-    installation.well()
+    installation.well()  # the workers too: one that cannot count itself gives no sign of life
+    assert (installation.data / "address").read_text().strip() == installation.url
     eventually(lambda: len(installation.processes()) == PROCESSES)  # once the first backup's work horse is done
     assert installation.data.stat().st_mode & 0o777 == 0o700
     assert (installation.data / "secret-key").stat().st_mode & 0o777 == 0o600
@@ -128,32 +135,25 @@ def test_up_and_down_twice(installation: Installation) -> None:
 
 
 @pytest.mark.slow
-def test_a_second_up_on_the_same_folder_is_refused_in_words(installation: Installation) -> None:
-    process = installation.started()
-    second = installation.start()
-    said, _ = second.communicate(timeout=20)
-    assert (second.returncode, said.count("\n")) == (words.UNAVAILABLE, 1)
-    assert f"already (process {process.pid})" in said
-    installation.well()
-
-
-@pytest.mark.slow
-def test_a_killed_supervisor_leaves_nothing_and_the_next_start_works(installation: Installation) -> None:
+def test_what_is_killed_comes_back_and_with_its_supervisor_killed_nothing_stays(installation: Installation) -> None:
+    """One after the other: a child, the supervisor at rest, and the next one in the middle of a batch."""
     process = installation.started()
     installation.well()
-    process.kill()
-    process.wait()
-    installation.started()  # at once, while the orphans may still be ending
+    for name in ("valkey-server", "jobs.worker scan", "jobs.clock", "wsgi.py"):
+        before = installation.pid(name)
+        assert before, name  # 0 would be the group that this test belongs to
+        os.kill(before, signal.SIGKILL)
+        assert installation.health()[0] in {200, 503}  # a portal that is killed is waited for: its socket is the supervisor's
+        eventually(functools.partial(installation.replaced, name, before))
     installation.well()
     eventually(lambda: len(installation.processes()) == PROCESSES)  # once the first backup's work horse is done
-
-
-@pytest.mark.slow
-def test_a_supervisor_killed_during_a_batch_leaves_no_process_behind(installation: Installation) -> None:
+    process.kill()
+    process.wait()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as silent:  # a resolver that never answers makes a batch last
         silent.bind(("127.0.0.1", 0))
-        process = installation.started(KEYCHEST_RESOLVERS=f"127.0.0.1:{silent.getsockname()[1]}")
+        process = installation.started(KEYCHEST_RESOLVERS=f"127.0.0.1:{silent.getsockname()[1]}")  # at once: orphans may still be ending
         installation.well()
+        eventually(lambda: len(installation.processes()) == PROCESSES)
         engine = make_engine(f"sqlite:///{installation.data / 'keychest.db'}")
         now = datetime.now(UTC)
         with Sessions(engine).writing() as session:
@@ -167,25 +167,20 @@ def test_a_supervisor_killed_during_a_batch_leaves_no_process_behind(installatio
 
 
 @pytest.mark.slow
-def test_what_is_killed_comes_back_and_the_portal_answers_meanwhile(installation: Installation) -> None:
-    installation.started()
-    installation.well()
-    for name in ("valkey-server", "jobs.worker scan", "jobs.clock", "wsgi.py"):
-        before = installation.pid(name)
-        assert before, name  # 0 would be the group that this test belongs to
-        os.kill(before, signal.SIGKILL)
-        assert installation.health()[0] in {200, 503}  # a portal that is killed is waited for: its socket is the supervisor's
-        eventually(functools.partial(installation.replaced, name, before))
-    installation.well()
-    eventually(lambda: len(installation.processes()) == PROCESSES)  # once the first backup's work horse is done
-
-
-@pytest.mark.slow
-def test_no_secret_stands_where_everybody_reads(installation: Installation) -> None:
-    installation.started(KEYCHEST_SECRET_KEY="canary-of-the-key-of-this-installation", KEYCHEST_SMTP_URL="smtp://me:canary@127.0.0.1:25")
+def test_in_a_folder_with_a_long_name_a_second_up_is_refused_and_no_secret_stands_where_everybody_reads(installation: Installation) -> None:
+    installation.move(installation.folder / ("long" * 30))  # longer than the path of a socket may be
+    process = installation.started(
+        KEYCHEST_SECRET_KEY="canary-of-the-key-of-this-installation", KEYCHEST_SMTP_URL="smtp://me:canary@127.0.0.1:25"
+    )
+    second = installation.start()
+    said, _ = second.communicate(timeout=20)
+    assert (second.returncode, said.count("\n")) == (words.UNAVAILABLE, 1)
+    assert f"already (process {process.pid})" in said
     installation.well()
     assert not [line for line in installation.processes().values() if "canary" in line]
     assert not [path for path in (installation.data / "logs").iterdir() if "canary" in path.read_text()]
+    process.send_signal(signal.SIGTERM)
+    assert process.wait(timeout=40) == 0
 
 
 @pytest.mark.slow
@@ -224,28 +219,6 @@ def test_a_broker_whose_files_are_damaged_is_told(installation: Installation) ->
     assert process.returncode == words.UNAVAILABLE
     assert "The broker did not start" in said
     assert "it holds no work that the database does not know" in said
-
-
-@pytest.mark.slow
-def test_a_folder_with_a_long_name(installation: Installation) -> None:
-    installation.folder = installation.folder / ("long" * 30)
-    installation.folder.mkdir()
-    process = installation.started()
-    installation.well()
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=40) == 0
-
-
-@pytest.mark.parametrize("name", ["my data", "données"])
-@pytest.mark.slow
-def test_a_folder_whose_name_is_not_plain(installation: Installation, name: str) -> None:
-    installation.folder = installation.folder / name
-    installation.folder.mkdir()
-    process = installation.started()
-    installation.well()  # the workers too: one that cannot count itself gives no sign of life
-    assert (installation.folder / "data/address").read_text().strip() == installation.url
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=40) == 0
 
 
 def test_roots_that_cannot_be_read_are_told_before_anything_starts(

@@ -27,7 +27,7 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_grou
 SMALL, LARGE = 2 << 20, 512 << 20
 
 
-@pytest.fixture
+@pytest.fixture(scope="module")
 def cluster() -> Iterator[Cluster]:
     if absent := pgbackrest.missing():
         pytest.skip(absent)
@@ -35,8 +35,10 @@ def cluster() -> Iterator[Cluster]:
         yield running
 
 
-def test_no_room_in_the_repository(cluster: Cluster) -> None:
-    with disk(cluster.folder / "other", LARGE) as other, yard_at(cluster) as yard:
+def test_no_room_in_the_repository() -> None:
+    if absent := pgbackrest.missing():
+        pytest.skip(absent)
+    with running_cluster() as cluster, disk(cluster.folder / "other", LARGE) as other, yard_at(cluster) as yard:
         pgbackrest.give(other.path)
         elsewhere = cluster.config_with("elsewhere.conf", f"repo1-path={cluster.repository}", f"repo1-path={other.path}")
         elsewhere.rename(cluster.config)  # archive_command reads it too

@@ -24,14 +24,20 @@ from tests.conftest import ROOT
 from tests.processes import eventually
 from tests.stage import Installation, installation
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("demo")]
 Look = Callable[[Page, str], None]
 SOON = 30_000
+TYPED = b"what somebody typed into the one from before"
 
 
 @pytest.fixture(scope="module")
 def demo(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Installation]:
-    with installation(tmp_path_factory.mktemp("demo") / "data", {}, verb="demo") as running:
+    """One where one from before lay, whole as far as its mark says."""
+    data = tmp_path_factory.mktemp("demo") / "data"
+    data.mkdir(mode=0o700)
+    (data / MARK).write_text(json.dumps({"made_at": "2026-01-01T00:00:00+00:00", "whole": True}))
+    (data / "keychest.db").write_bytes(TYPED)
+    with installation(data, {}, verb="demo") as running:
         running.await_health(within_s=90)
         eventually(lambda: not waiting(running), within_s=60)
         yield running
@@ -120,15 +126,9 @@ def test_it_does_not_start_beside_a_real_installation_nor_up_in_its_place(demo: 
     assert "KEYCHEST_DEMO" in run("up", tmp_path / "new", KEYCHEST_DEMO="on", KEYCHEST_ENVIRONMENT="production").stderr
 
 
-def test_one_from_before_is_put_aside_whole_and_a_new_one_begins(tmp_path: Path) -> None:
-    data = tmp_path / "data"
-    data.mkdir(mode=0o700)
-    (data / MARK).write_text(json.dumps({"made_at": "2026-01-01T00:00:00+00:00", "whole": True}))
-    (data / "keychest.db").write_bytes(b"what somebody typed into it")
-    with installation(data, {}, verb="demo") as running:
-        running.await_health(within_s=90)
-        with running.sessions().reading() as session:
-            assert session.scalar(sa.text("SELECT count(*) FROM users WHERE email = :email").bindparams(email=EMAIL)) == 1
-    [before] = data.glob("before-*")
-    assert (before / "keychest.db").read_bytes() == b"what somebody typed into it"
-    assert str(before) in "".join(running.said)
+def test_one_from_before_is_put_aside_whole_and_a_new_one_begins(demo: Installation) -> None:
+    with demo.sessions().reading() as session:
+        assert session.scalar(sa.text("SELECT count(*) FROM users WHERE email = :email").bindparams(email=EMAIL)) == 1
+    [before] = demo.data.glob("before-*")
+    assert (before / "keychest.db").read_bytes() == TYPED
+    assert str(before) in "".join(demo.said)

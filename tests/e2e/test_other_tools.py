@@ -1,13 +1,12 @@
 """sslscan and testssl.sh against our facts, on the demonstration's servers: they differ exactly where docs/conformance.md says so, and why.
 
-sslscan looks at every server. testssl.sh takes half a minute of the processor for each, so at one; OTHER_TOOLS=all
-has it look at every one, and says what docs/conformance.md has to say.
+sslscan takes seconds for a server, testssl.sh tens of them, so they look at servers of different kinds; with EVERY_STEP=1 at every
+one, and that says what docs/conformance.md has to say.
 """
 
 from __future__ import annotations
 
 import asyncio
-import os
 import re
 from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -27,17 +26,20 @@ from demo.cast import NETWORK, World
 from tests.conftest import ROOT
 from tests.demonstration import Server, demonstration
 from tests.other_tools import NONE_SHOWN, SSLSCAN, TESTSSL, Facts, Tool, other_key, our_facts
+from tests.steps import EVERY, seldom
 
-ALL: Final = os.environ.get("OTHER_TOOLS") == "all"
 MISSING: Final = [tool.missing for tool in (SSLSCAN, TESTSSL) if tool.missing]
 pytestmark = [
     pytest.mark.slow,
-    pytest.mark.timeout(3600 if ALL else 600),
+    pytest.mark.timeout(3600 if EVERY else 600),
     pytest.mark.xdist_group("other tools"),  # one look for all tests
     pytest.mark.skipif(bool(MISSING), reason="; ".join(MISSING)),
 ]
-ASKED: Final = ("webmail",)
-"""Whom testssl.sh is asked about: two certificates, so most is compared. sslscan meets wrong names and mail, too."""
+_FOR_SSLSCAN: Final = "www webmail tickets printer old-api ledger lab staging meter gate mx imap pop files"
+OF_EACH_KIND: Final = {SSLSCAN.program: _FOR_SSLSCAN.split(), TESTSSL.program: ["webmail"]}
+"""Whom they are asked about. sslscan: a plain one, two certificates, one that has ended, signed by itself, without names, SHA-1, Ed25519,
+nobody there, no TLS, one that hangs up, each protocol that upgrades; testssl.sh, half a minute of the processor for each: two certificates.
+"""
 AT_ONCE: Final = 2
 HEADING: Final = "## Against testssl.sh and sslscan"
 Difference = tuple[str, str, str, str, str]
@@ -75,8 +77,8 @@ def tallies(tmp_path_factory: pytest.TempPathFactory) -> Mapping[str, Tally]:
 def ask(tool: Tool, servers: Sequence[tuple[Server, Facts]], reports: Path) -> Tally:
     """Each server with our own facts of it."""
     asked = [(server, own) for server, own in servers if tool.may_be_asked(server)]
-    if tool is TESTSSL and not ALL:
-        asked = [next(one for one in asked if one[0].label == label) for label in ASKED]
+    if not EVERY:
+        asked = [next(one for one in asked if one[0].label == label) for label in OF_EACH_KIND[tool.program]]
     with ThreadPoolExecutor(AT_ONCE) as turns:
         theirs = list(turns.map(lambda one: tool.look(one[0], reports), asked))
     compared = [
@@ -110,11 +112,11 @@ def test_they_differ_where_the_page_says_so_and_nowhere_else(tallies: Mapping[st
     assert set(tally.differ) == written
 
 
+@seldom
 @pytest.mark.parametrize("tool", [SSLSCAN.program, TESTSSL.program])
 def test_the_page_counts_right(tallies: Mapping[str, Tally], tool: str) -> None:
+    """It counts every server."""
     tally = tallies[tool]
-    if tool == TESTSSL.program and not ALL:
-        pytest.skip("the page counts every server: OTHER_TOOLS=all")
     counts = (len(tally.servers), tally.compared, tally.compared - len(tally.differ), len(tally.differ))
     row = re.search(rf"^\| {tool} [\d.]+ \| (\d+) \| (\d+) \| (\d+) \| (\d+) \| (.+) \|$", section(), re.MULTILINE)
     assert row, f"{tool}: {counts}"

@@ -19,7 +19,7 @@ from tests.people import shown
 from tests.processes import eventually
 from tests.stage import Installation, Sink, installation, smtp_sink
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("browser")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(300), pytest.mark.xdist_group("people")]
 MIRA, VERA = "mira@people.example.org", "vera@people.example.org"
 NEW = "another five words here"
 Look = Callable[[Page, str], None]

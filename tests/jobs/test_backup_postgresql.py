@@ -22,7 +22,7 @@ from tests.pgbackrest import Cluster, running_cluster, yard_at
 from tests.processes import eventually
 from tests.steps import seldom
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("pgbackrest")]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("pgbackrest-jobs")]
 
 
 @pytest.fixture(scope="module")
@@ -193,9 +193,7 @@ def test_a_job_killed_while_it_copies_leaves_the_next_one_free(yard: Yard) -> No
     assert yard.drill().state == "passed"
 
 
-@pytest.mark.parametrize(
-    "off", [pytest.param(timedelta(days=2), id="ahead"), pytest.param(timedelta(days=-2), id="behind", marks=seldom)]
-)
+@pytest.mark.parametrize("off", [pytest.param(timedelta(days=2), id="ahead"), pytest.param(timedelta(days=-2), id="behind", marks=seldom)])
 def test_a_wrong_clock_removes_nothing_and_the_next_run_is_fine(yard: Yard, off: timedelta) -> None:
     """Ahead all is old enough to go. Behind, retention is that of SQLite, which tests/jobs/test_backup.py asks both ways."""
     yard.keep = "hourly=0,daily=1,weekly=0,monthly=0"

@@ -195,7 +195,7 @@ def test_the_longest_name_is_borne(place: Place) -> None:
 
 @every_kind
 def test_memory_does_not_grow_with_the_content(place: Place) -> None:
-    size = 200 * MB
+    size = 80 * MB
     place.target.put("small", io.BytesIO(b"content"))  # what the libraries load once does not count
     tracemalloc.start()
     try:
