@@ -18,7 +18,7 @@ from tests.conftest import ROOT
 from tests.make import make_actor
 from tests.stage import installation
 
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(240), pytest.mark.xdist_group("runbook")]
 SECTIONS = ("Restore to a new place", "The target is gone", "The key is lost")
 
 
@@ -39,7 +39,7 @@ class Hands:
         targets = f"{(tmp_path / 'a').as_uri()},{(tmp_path / 'b').as_uri()}"
         self.variables = {"KEYCHEST_DATA": str(self.data), "KEYCHEST_BACKUP_TARGETS": targets, "NEW": str(self.new), "KEY": str(self.key)}
         self.environment = clean | self.variables
-        (tmp_path / "bin").mkdir()
+        (tmp_path / "bin").mkdir(exist_ok=True)
         self.shim = tmp_path / "bin" / "keychest"  # ./keychest without the installation of requirements, which is made already
         self.shim.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -P -m cli "$@"\n')
         self.shim.chmod(0o755)
@@ -67,9 +67,12 @@ class Hands:
         return said
 
 
-@pytest.fixture
-def hands(tmp_path: Path) -> Hands:
-    hands = Hands(tmp_path)
+@pytest.fixture(scope="module")
+def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where an installation with a backup lies, which each test finds as it was made: what is known of targets are their paths."""
+    place = tmp_path_factory.mktemp("runbook") / "place"
+    place.mkdir()
+    hands = Hands(place)
     hands.run("./keychest db upgrade")
     engine = make_engine(f"sqlite:///{hands.data / 'keychest.db'}")
     with Sessions(engine).writing() as session:
@@ -77,7 +80,15 @@ def hands(tmp_path: Path) -> Hands:
     engine.dispose()
     hands.run("./keychest backup now")
     shutil.copy(hands.data / RECOVERY_KEY, hands.key)
-    return hands
+    shutil.copytree(place, place.with_name("as made"))
+    return place
+
+
+@pytest.fixture
+def hands(place: Path) -> Hands:
+    shutil.rmtree(place)
+    shutil.copytree(place.with_name("as made"), place)
+    return Hands(place)
 
 
 def test_the_runbook_has_these_sections() -> None:
@@ -95,12 +106,12 @@ def test_restore_to_a_new_place(hands: Hands) -> None:
     engine.dispose()
 
 
-def test_the_target_is_gone(hands: Hands, tmp_path: Path) -> None:
-    shutil.rmtree(tmp_path / "a")
-    hands.environment["KEYCHEST_BACKUP_TARGETS"] = f"{(tmp_path / 'c').as_uri()},{(tmp_path / 'b').as_uri()}"
+def test_the_target_is_gone(hands: Hands, place: Path) -> None:
+    shutil.rmtree(place / "a")
+    hands.environment["KEYCHEST_BACKUP_TARGETS"] = f"{(place / 'c').as_uri()},{(place / 'b').as_uri()}"
     said = "".join(hands.run(block) for block in steps("The target is gone"))
     assert said.count("100.000 %") >= 4
-    assert list((tmp_path / "c" / "backups").glob("*.age"))
+    assert list((place / "c" / "backups").glob("*.age"))
 
 
 def test_the_key_is_lost(hands: Hands) -> None:
