@@ -22,6 +22,7 @@ from core.envelope import FILE, KeyFile, NotOpenedError
 from core.oidc import Begun, Vouched
 from core.store.accounts import Membership, User, signed_in, user_by_email
 from core.store.db import Sessions
+from core.store.disablings import UserDisabling
 from core.store.identities import Identity, OidcFlow, flow_place, purge_flows
 from core.store.letters import Letter
 from core.store.teams import invited
@@ -239,6 +240,14 @@ def test_disconnected_it_signs_in_no_more_and_who_has_no_password_keeps_it(house
 def test_who_is_gone_does_not_get_in_and_may_come_back_as_another(house: House, mira: Actor) -> None:
     house.connect(mira)
     with house.sessions.writing() as session:
+        out = UserDisabling(user_id=mira.user_id, disabled_at=NOW, disabled_by=None, enabled_at=None, enabled_by=None)
+        session.add(out)
+    with pytest.raises(Refused, match="signs nobody in here any more"):
+        house.enter(sign_up="open")
+    with pytest.raises(Refused, match="You are here already"):
+        house.enter(replace(SAYS, subject="another", email=MIRA), "open")
+    with house.sessions.writing() as session:
+        session.merge(out).enabled_at = NOW
         session.get_one(User, mira.user_id).deleted_at = NOW
     with pytest.raises(Refused, match="signs nobody in here any more"):
         house.enter(sign_up="open")
