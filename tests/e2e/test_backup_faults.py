@@ -24,7 +24,7 @@ from jobs.lease import LEASE
 from tests.backups import Yard
 from tests.large import make_large
 from tests.once import begun, stop_at, together
-from tests.sampled import points
+from tests.steps import points
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(120)]
 MEGABYTES = 16

@@ -1,6 +1,6 @@
 """PostgreSQL's backups and drills, killed -9 at each step: writers go on, nothing is left, and the next run makes it whole by itself.
 
-A step costs ten seconds, so an ordinary run leaves out those that leave behind what another one leaves, too; see tests/sampled.py.
+A step costs ten seconds, so an ordinary run leaves out those that leave behind what another one leaves, too; see tests/steps.py.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from tests.backups import Yard
 from tests.once import kill_at
 from tests.pgbackrest import Cluster, running_cluster, yard_at
 from tests.processes import eventually, marked
-from tests.sampled import points
+from tests.steps import points
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180), pytest.mark.xdist_group("pgbackrest-faults")]
 AT_ONCE_MS = 2000
