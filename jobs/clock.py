@@ -20,7 +20,7 @@ from redis import Redis
 from sqlalchemy.exc import SQLAlchemyError
 
 from config import SettingError, Settings
-from core.actions.chores import pull_chores_in
+from core.actions.chores import plan_chores, pull_chores_in
 from core.actions.claim_scans import Claimed, anything_due, claim_due, pull_in, release_claims
 from core.actions.heartbeats import beat
 from core.actions.impersonations import settle_impersonations
@@ -95,6 +95,7 @@ class Clock:
             missed = open_gaps(session, grace=GRACE, now=now)
             ahead = pull_in(session, longest=self.interval * PLAN_MOST, now=now)
             accounts = accounts_allowed(session, self.allowed_accounts)
+            plan_chores(session, now)
             ahead += pull_chores_in(session, longest=self._longest_chores(), now=now)
             moved = rescope_watches(session, account_ids=sorted(accounts), now=now) if accounts else 0
             purge_spot_checks(session, now)

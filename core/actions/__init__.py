@@ -40,6 +40,7 @@ QUIET = {
     "note_failed": "part of failing to sign in, which appends the event",
     "note_taken": "part of making a backup, whose end is the event",
     "open_account": "part of making a person or an account, which appends the event",
+    "plan_chores": "the clock's own book-keeping",
     "pull_chores_in": "corrects a plan that a wrong clock made",
     "pull_in": "corrects a plan that a wrong clock made",
     "app_begun": "shows again what was begun; it changes nothing",

@@ -12,8 +12,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from core.store.backups import Chore
-from core.store.db import rowcount
+from core.store.backups import CHORES, Chore
+from core.store.db import insert_missing, rowcount
 
 LEASE_MOST: Final = timedelta(minutes=10)
 """No worker takes a chore for longer: a lease beyond it was given by a clock that was ahead."""
@@ -27,6 +27,14 @@ class Taken:
     claim: int
     asked: bool
     about: str
+
+
+def plan_chores(session: Session, now: datetime) -> None:
+    """Every chore that this code knows is planned, a new one for now: an upgrade adds no row to a table that was there."""
+    rows = [
+        {"name": name, "next_at": now, "wanted_at": None, "about": "", "lease_until": None, "claim": 0, "last_at": None} for name in CHORES
+    ]
+    insert_missing(session, Chore, rows)
 
 
 def take_chore(session: Session, name: str, *, lease: timedelta, now: datetime, anyway: bool = False) -> Taken | None:

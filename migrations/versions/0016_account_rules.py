@@ -1,6 +1,4 @@
-"""Accounts can ask their members for a second factor, and what lay in the bin for 30 days is purged."""
-
-from datetime import UTC, datetime
+"""Accounts can ask their members for a second factor."""
 
 import sqlalchemy as sa
 from alembic import op
@@ -21,10 +19,7 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_account_rules_account_id_accounts")),
         sa.PrimaryKeyConstraint("account_id", name=op.f("pk_account_rules")),
     )
-    chores = sa.table("chores", sa.column("name"), sa.column("next_at", Utc()), sa.column("about"), sa.column("claim"))
-    op.bulk_insert(chores, [{"name": "purge", "next_at": datetime.now(UTC), "about": "", "claim": 0}])
 
 
 def downgrade() -> None:
-    op.execute("DELETE FROM chores WHERE name = 'purge'")
     op.drop_table("account_rules")

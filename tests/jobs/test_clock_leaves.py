@@ -1,10 +1,11 @@
-"""The clock drops what certificates are listed by once nobody serves it, and leaves alone what somebody does."""
+"""A round of the clock: it drops what certificates are listed by once nobody serves it, and plans what an upgrade brought."""
 
 from datetime import timedelta
 
 import pytest
 import sqlalchemy as sa
 
+from core.store.backups import CHORES, Chore
 from core.store.db import Sessions
 from core.store.leaves import ServedLeaf
 from demo.pki import make_chain
@@ -29,3 +30,16 @@ def test_a_round_sweeps(bench: Bench) -> None:
         with sessions.reading() as session:
             assert session.scalars(sa.select(ServedLeaf.leaf_sha256)).all() == [new.leaf.sha256]
         moment[0] += ROUND
+
+
+def test_a_round_plans_what_an_upgrade_brought(bench: Bench) -> None:
+    sessions = Sessions(bench.engine)
+    with sessions.writing() as session:
+        before = set(session.scalars(sa.select(Chore.name)))
+        session.execute(sa.update(Chore).where(Chore.name == "drill").values(claim=7))
+    assert before < set(CHORES)
+    Clock(sessions, bench.connection, lambda: NOW, timedelta(minutes=5)).tick()
+    with sessions.reading() as session:
+        claims = dict(session.execute(sa.select(Chore.name, Chore.claim)).all())
+    assert claims.keys() == set(CHORES)
+    assert claims["drill"] == 7, "what was planned is left alone"

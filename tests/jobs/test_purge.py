@@ -11,6 +11,7 @@ import pytest
 import sqlalchemy as sa
 
 from config import Settings
+from core.actions.chores import plan_chores
 from core.actions.domains import remove_watches
 from core.actions.policy import Actor
 from core.store.backups import Chore, chores_due
@@ -31,7 +32,7 @@ def yard(sqlite_url: str, tmp_path: Path) -> Yard:
         owner: Actor = make_actor(session, now=then)
         refs = [added.ref for added in make_watches(session, owner, "old.example", "kept.example", now=then)]
         remove_watches(session, owner, refs=refs[:1], now=then)
-        session.execute(sa.update(Chore).where(Chore.name == "purge").values(next_at=yard.at))
+        plan_chores(session, yard.at)
     return yard
 
 
