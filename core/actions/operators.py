@@ -71,7 +71,8 @@ def enable_user(session: Session, actor: Actor, *, user_ref: str, now: datetime)
 def give_installation_role(session: Session, actor: Actor, *, user_ref: str, role: str, checked: Checked, now: datetime) -> str | None:
     """The address of the user who has this role on the installation now, "" for none; None where there is no such user.
 
-    Raises Refused for a wrong password, an unknown role, who is disabled, and for the last operator.
+    Every sign-in of another person's ends by it. Raises Refused for a wrong password, an unknown role, who is disabled, and for the last
+    operator.
     """
     require_installation(actor, Permission.OPERATE)
     held = _operators(session, actor)
@@ -90,8 +91,11 @@ def give_installation_role(session: Session, actor: Actor, *, user_ref: str, rol
     if before == "operator":
         _keep_one(held, user)
     user.installation_role = role
+    if user.id != actor.user_id:  # who reached a sign-in of theirs before reaches no more by it
+        theirs = (LoginSession.user_id == user.id, LoginSession.ended_at.is_(None))
+        session.execute(sa.update(LoginSession).where(*theirs).values(ended_at=now))
     subject = f"You are an {role} of this KeyChest now" if role else f"You are no {before} of this KeyChest any more"
-    tell_by_mail(session, user.email, subject, "An operator changed your role on the installation.", now=now)
+    tell_by_mail(session, user.email, subject, "An operator changed your role on the installation. Sign in anew.", now=now)
     append(session, Event("installation_role.changed.v1", now, actor.name, "", {"from": before, "to": role}, {"user": user.ref}))
     return user.email
 

@@ -118,8 +118,12 @@ def test_oneself_and_the_last_operator_stay_and_a_role_needs_the_password(sessio
             _refused(act)
         assert give_installation_role(session, ops, user_ref="nobody", role="", checked=mine, now=NOW) is None
         assert disable_user(session, ops, user_ref="nobody", now=NOW) is None
+        before = begin_sign_in(session, session.get_one(User, mira.user_id), NOW, UNKNOWN).token
+        own = begin_sign_in(session, session.get_one(User, ops.user_id), NOW, UNKNOWN).token
         assert give_installation_role(session, ops, user_ref=mira.user_ref, role="operator", checked=mine, now=NOW) == "mira@example.org"
+        assert signed_in(session, token_sha256(before), NOW) is None, "they sign in anew"
         assert give_installation_role(session, ops, user_ref=ops.user_ref, role="auditor", checked=mine, now=NOW) == OPERATOR
+        assert signed_in(session, token_sha256(own), NOW) is not None, "one's own goes on, with the role that is read now"
         with pytest.raises(NotAllowed):  # who acts by a page that was open already
             disable_user(session, ops, user_ref=mira.user_ref, now=NOW)
         _refused(lambda: disable_user(session, TERMINAL, user_ref=mira.user_ref, now=NOW))
