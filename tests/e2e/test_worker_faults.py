@@ -8,9 +8,10 @@ import contextlib
 import os
 import resource
 import signal
+import sqlite3
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -50,8 +51,7 @@ def test_a_worker_that_sleeps_through_its_lease_doubles_nothing_when_it_wakes(at
     made_before = in_the_middle(at_work, "asleep")
     worker, horse = at_work.running.pid_of("jobs.worker", " scan"), at_work.horse()
     asleep = (horse, worker)
-    for pid in asleep:
-        os.kill(pid, signal.SIGSTOP)
+    fall_asleep(at_work, asleep)
     try:
         eventually(lambda: at_work.told()["workers"]["scan"]["age_s"] > 30, within_s=20)
         assert at_work.told()["status"] == "bad"
@@ -71,6 +71,26 @@ def test_a_worker_that_sleeps_through_its_lease_doubles_nothing_when_it_wakes(at
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
     await_all(at_work, "asleep", made_before)
+
+
+def fall_asleep(at_work: Works, pids: Sequence[int]) -> None:
+    """All stop, at a moment when none of them is writing: else SQLite waits for the sleeper, and all with it."""
+    file = at_work.sessions.engine.url.database or ""
+
+    def asleep() -> bool:
+        for pid in pids:
+            os.kill(pid, signal.SIGSTOP)
+        with (
+            contextlib.closing(sqlite3.connect(file, timeout=1, isolation_level=None)) as other,
+            contextlib.suppress(sqlite3.OperationalError),
+        ):
+            other.execute("BEGIN IMMEDIATE")
+            return True
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
+        return False
+
+    eventually(asleep)
 
 
 def done(at_work: Works, prefix: str) -> bool:
