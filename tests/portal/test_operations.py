@@ -173,7 +173,11 @@ def test_an_operator_is_made_with_the_password_and_oneself_is_not_disabled(site:
     assert own.status_code == 422
     assert "You cannot disable yourself" in own.text
     assert post(client, f"/operations/users/{ref}/role", {"role": "operator", "proof": PASSWORD}).status_code == 303
-    assert site.client("manager").get("/operations/users").status_code == 200
+    assert site.client("manager").get("/operations/users").location == "/sign-in?next=%2Foperations%2Fusers", "they sign in anew"
+    forget_tries()
+    anew = site.client()
+    assert post(anew, "/sign-in", {"email": PEOPLE["manager"], "password": PASSWORD}).status_code == 303
+    assert anew.get("/operations/users").status_code == 200
     gone = post(client, f"/operations/users/{site.actors['stranger'].user_ref}/role", {"role": "", "proof": PASSWORD})
     assert gone.location == "/"
     assert client.get("/operations/users").status_code == 403
