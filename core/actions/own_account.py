@@ -5,7 +5,6 @@ Removing one stands in core/actions/removals.py, with what makes it slow.
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import datetime
 from typing import Final
 
@@ -18,9 +17,10 @@ from core.actions.domains import bring_back_removed
 from core.actions.letters import tell_by_mail
 from core.actions.passwords import Checked, require_password
 from core.actions.policy import Actor, Permission, Refused, require, require_person
-from core.actions.team import IN_BIN_FOR
+from core.net.text import one_line
 from core.store.account_rules import AccountRules, binned_accounts, factor_required
 from core.store.accounts import Account, LoginSession, Membership, User, members_of
+from core.store.base import IN_BIN_FOR
 from core.store.factors import has_factor
 from core.store.teams import own_accounts
 
@@ -101,7 +101,7 @@ def restore_account(session: Session, actor: Actor, *, ref: str, sign_in_id: int
 
 def _plain(name: str) -> str:
     """A name in one line. Raises Refused."""
-    plain = unicodedata.normalize("NFC", " ".join("".join(each if each.isprintable() else " " for each in name).split()))
+    plain = one_line(name)
     if not plain or len(plain) > LONGEST_NAME:
         raise Refused(f"Give the account a name of 1 to {LONGEST_NAME} characters. Nothing was changed.", "name")
     return plain

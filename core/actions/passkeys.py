@@ -6,7 +6,6 @@ What a device is asked is kept and answered once, within minutes, by the browser
 
 from __future__ import annotations
 
-import unicodedata
 from datetime import datetime, timedelta
 from typing import Final
 
@@ -19,6 +18,7 @@ from core.actions.letters import tell_by_mail
 from core.actions.passwords import Checked, require_password
 from core.actions.policy import Actor, Refused, require_person
 from core.actions.recovery_codes import end_codes, fresh_codes
+from core.net.text import one_line
 from core.passkeys import ASKED_S, Asked, NotProvenError, Site, count_proven, key_named, new_key, question_to_add, question_to_enter
 from core.store.accounts import LoginSession, User
 from core.store.base import new_ref
@@ -163,8 +163,7 @@ def _answered(session: Session, kind: str, challenge: str, user_id: int | None, 
 
 def _called(name: str) -> str:
     """What a passkey is called: what its person typed, in one line, or simply that."""
-    plain = unicodedata.normalize("NFC", " ".join("".join(each if each.isprintable() else " " for each in name).split()))
-    return plain[:LONGEST_NAME] or "Passkey"
+    return one_line(name)[:LONGEST_NAME] or "Passkey"
 
 
 def _not_yours() -> Refused:

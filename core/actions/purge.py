@@ -10,8 +10,8 @@ from sqlalchemy.orm import Session
 
 from audit.log import Event, append
 from core.actions.policy import Actor, require_worker
-from core.actions.team import IN_BIN_FOR
 from core.store.backups import newest_proven, open_holds
+from core.store.base import IN_BIN_FOR
 from core.store.erase import binned_accounts_left, binned_domains, binned_memberships, binned_watches, erase
 
 PROVEN_WITHIN: Final = timedelta(hours=24)

@@ -19,14 +19,13 @@ from core.actions.letters import end_letters, tell_by_mail, write_letter
 from core.actions.passwords import PasswordHash
 from core.actions.policy import ROLES, Actor, Permission, Refused, require, require_person
 from core.store.accounts import Account, LoginSession, Membership, User, first_account, user_by_email
-from core.store.base import new_ref
+from core.store.base import IN_BIN_FOR, new_ref
 from core.store.db import rowcount
 from core.store.disablings import enabled
 from core.store.identities import has_way_in
 from core.store.letters import Letter
 from core.store.teams import Invitation, invited, usable_invitation
 
-IN_BIN_FOR: Final = timedelta(days=30)
 DAYS: Final = (1, 7, 30)
 """How long an invitation may hold."""
 MOST_OPEN: Final = 100

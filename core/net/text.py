@@ -46,6 +46,11 @@ def visible(text: str) -> list[tuple[bool, str]]:
     return runs
 
 
+def one_line(text: str) -> str:
+    """Text that people typed as the name of something: in one line, without what is not drawn, in Unicode's form C."""
+    return unicodedata.normalize("NFC", " ".join("".join(each if each.isprintable() else " " for each in text).split()))
+
+
 def u_label(name: str) -> str:
     """A name as people read it. A label that does not decode by the rules of IDNA 2008 stays an A-label."""
     return ".".join(_u_label(label) for label in name.split("."))

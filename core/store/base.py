@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import secrets
-from datetime import UTC, datetime
-from typing import Annotated, Any, NewType
+from datetime import UTC, datetime, timedelta
+from typing import Annotated, Any, Final, NewType
 
 import sqlalchemy as sa
 from sqlalchemy.dialects.postgresql import JSONB
@@ -12,6 +12,9 @@ from sqlalchemy.orm import DeclarativeBase, mapped_column, registry
 
 Ref = NewType("Ref", str)
 """A public reference: 16 characters, 80 random bits, safe in an address. Row numbers never leave the installation."""
+
+IN_BIN_FOR: Final = timedelta(days=30)
+"""So long what was removed can be brought back, of every kind; then it is purged."""
 
 _ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
 _NAMING = {

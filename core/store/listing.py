@@ -13,15 +13,13 @@ from sqlalchemy.orm import Session
 
 from core.perspective import LOCAL
 from core.store.accounts import User
-from core.store.base import Utc
+from core.store.base import IN_BIN_FOR, Utc
 from core.store.cards import bears, held_by
 from core.store.endpoints import Schedule
 from core.store.sought import as_sought, begins, contains, narrowed
 from core.store.watches import NO_END, STATES, Watch, WatchTally
 
 PAGE: Final = 50
-KEPT_FOR: Final = timedelta(days=30)
-"""How long what was removed can be restored."""
 SORTS: Final = ("worst", "ends", "name")
 MOST_TEXT: Final = 253
 _SCHEME: Final = re.compile(r"^[a-z][a-z0-9+.\-]*://")
@@ -148,7 +146,7 @@ def rows_by_ref(session: Session, account_id: int, refs: Sequence[str]) -> tuple
 
 def binned(session: Session, account_id: int, now: datetime, after: str = "", size: int = PAGE) -> Bin:
     """What an account can still restore, newest first."""
-    where: list[sa.ColumnElement[bool]] = [Watch.account_id == account_id, Watch.deleted_at > now - KEPT_FOR]
+    where: list[sa.ColumnElement[bool]] = [Watch.account_id == account_id, Watch.deleted_at > now - IN_BIN_FOR]
     moment, _, ref = after.partition("~")
     if moment.isdecimal() and (at := _moment(moment)) is not None:
         own = sa.select(Watch.id).where(Watch.account_id == account_id, Watch.ref == ref).scalar_subquery()
@@ -160,7 +158,7 @@ def binned(session: Session, account_id: int, now: datetime, after: str = "", si
         .order_by(Watch.deleted_at.desc(), Watch.id.desc())
         .limit(size + 1)
     )
-    rows = [Binned(ref, name, port, how, at, email or "", at + KEPT_FOR) for ref, name, port, how, at, email in found if at is not None]
+    rows = [Binned(ref, name, port, how, at, email or "", at + IN_BIN_FOR) for ref, name, port, how, at, email in found if at is not None]
     more = len(rows) > size
     return Bin(tuple(rows[:size]), f"{_micros(rows[size - 1].removed_at)}~{rows[size - 1].ref}" if more else "")
 

@@ -8,10 +8,10 @@ from flask.typing import ResponseReturnValue
 from core.actions.own_account import LONGEST_NAME, make_account, rename_account, require_factors, restore_account
 from core.actions.policy import Actor, Permission, Refused, require_person
 from core.actions.removals import remove_account
-from core.actions.team import IN_BIN_FOR
 from core.render import plural
 from core.store.account_rules import binned_accounts, factor_required
 from core.store.accounts import SignedIn
+from core.store.base import IN_BIN_FOR
 from core.store.teams import own_accounts
 from portal import proof
 from portal.gate import found, gate

@@ -73,7 +73,7 @@ def workers(actor: Actor) -> ResponseReturnValue:
         _line(
             "Letters to people",
             load.letters,
-            "Look whether the worker for mail gives signs of life, then under Mails for what the server says.",
+            "Look whether the worker for mail gives signs of life, then under Lost mail for what the server says.",
         ),
         _line("Notices about certificates", load.notices, "As with letters. Each is looked at again before it is sent."),
     )

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import Final
 
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
@@ -14,15 +13,14 @@ from core.store.impersonations import looks_at
 from core.store.operated import accounts_page, one_account
 from core.store.teams import team
 from portal import proof
-from portal.cursors import cursor, read_cursor
 from portal.gate import found, gate
 from portal.html import page, tell
 from portal.identity import person
 from portal.limits import by_address
+from portal.operated import list_page
 from portal.parts import acting, now, reading
 
 views = Blueprint("operations_accounts", __name__, url_prefix="/operations")
-_ROWS: Final = 50
 _LOOKS_SHOWN, _LOOKS_OF = 10, timedelta(days=365)
 
 
@@ -30,12 +28,7 @@ _LOOKS_SHOWN, _LOOKS_OF = 10, timedelta(days=365)
 @gate(Permission.SEE_OPERATIONS)
 def show(actor: Actor) -> ResponseReturnValue:
     """Every account, newest first, or those that are sought."""
-    require_installation(actor, Permission.SEE_OPERATIONS)
-    sought, after = request.args.get("q", "").strip()[:253], read_cursor(request.args.get("after", ""))
-    rows = accounts_page(reading(), text=sought, after=after, most=_ROWS + 1)
-    shown = rows[:_ROWS]
-    more = cursor(shown[-1].created_at, shown[-1].ref) if len(rows) > _ROWS else ""
-    return page("operations/accounts.html", tab="operations", at="accounts", rows=shown, more=more, sought=sought, first=after is None)
+    return list_page(actor, "accounts", accounts_page)
 
 
 @views.get("/accounts/<ref>")

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Final
-
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
@@ -11,26 +9,20 @@ from core.actions.operators import disable_user, enable_user, give_installation_
 from core.actions.policy import INSTALLATION_POLICY, Actor, Permission, Refused, require_installation
 from core.store.operated_users import one_user, users_page
 from portal import proof
-from portal.cursors import cursor, read_cursor
 from portal.gate import found, gate
 from portal.html import page, tell
 from portal.limits import by_address
+from portal.operated import list_page
 from portal.parts import acting, now, reading
 
 views = Blueprint("operations_users", __name__, url_prefix="/operations/users")
-_ROWS: Final = 50
 
 
 @views.get("")
 @gate(Permission.SEE_OPERATIONS)
 def show(actor: Actor) -> ResponseReturnValue:
     """Every user, newest first, or those that are sought."""
-    require_installation(actor, Permission.SEE_OPERATIONS)
-    sought, after = request.args.get("q", "").strip()[:253], read_cursor(request.args.get("after", ""))
-    rows = users_page(reading(), text=sought, after=after, most=_ROWS + 1)
-    shown = rows[:_ROWS]
-    more = cursor(shown[-1].created_at, shown[-1].ref) if len(rows) > _ROWS else ""
-    return page("operations/users.html", tab="operations", at="users", rows=shown, more=more, sought=sought, first=after is None)
+    return list_page(actor, "users", users_page)
 
 
 @views.get("/<ref>")

@@ -14,7 +14,6 @@ from core.actions.policy import POLICY, ROLES, Actor, Permission, Refused, requi
 from core.actions.roles import matrix
 from core.actions.team import (
     DAYS,
-    IN_BIN_FOR,
     change_role,
     invite,
     leave,
@@ -23,6 +22,7 @@ from core.actions.team import (
     withdraw_invitation,
 )
 from core.render import plural
+from core.store.base import IN_BIN_FOR
 from core.store.cards import Holder, holders
 from core.store.letters import Letter, newest_about
 from core.store.teams import invited, left_since, own_accounts, team

@@ -90,17 +90,21 @@ def test_whatever_comes_is_an_answer_or_is_refused(answer: str) -> None:
 
 
 @given(at=st.integers(0, 400), byte=st.integers(0, 255))
-def test_broken_parts_are_refused_or_harmless(at: int, byte: int) -> None:
+def test_a_spoilt_answer_is_refused_or_makes_the_key_that_was_meant_or_one_that_lets_nobody_in(at: int, byte: int) -> None:
     maker = device()
     whole = json.loads(maker.make(ADD.options))
+    meant = new_key(SITE, challenge=ADD.challenge, answer=json.dumps(whole)).public_key
     for part in ("attestationObject", "clientDataJSON"):
         text = whole["response"][part]
         spoilt = text[: at % len(text)] + chr(byte) + text[at % len(text) + 1 :]
         broken = json.dumps(whole | {"response": whole["response"] | {part: spoilt}})
+        asked = question_to_enter(SITE)
         try:
-            new_key(SITE, challenge=ADD.challenge, answer=broken)
+            made = new_key(SITE, challenge=ADD.challenge, answer=broken).public_key
+            count_proven(SITE, challenge=asked.challenge, answer=maker.sign(asked.options), public_key=made, sign_count=0)
         except NotProvenError:
             continue
+        assert made == meant
 
 
 def test_a_long_answer_is_not_read() -> None:

@@ -82,6 +82,16 @@ def somebody(browser: Browser, running: Installation) -> tuple[Page, list[str]]:
     return page, said
 
 
+def sign_up(page: Page, sink: Sink, email: str) -> None:
+    """A new person, in their own account."""
+    page.goto("/sign-up")
+    page.get_by_label("E-mail address").fill(email)
+    page.get_by_role("button", name="Mail me a link").click()
+    page.goto(mailed(sink, email, "/sign-up/"))
+    page.get_by_label("Password").fill(PASSWORD)
+    follow(page, page.get_by_role("button", name="Keep this password"), "/domains$")
+
+
 def fresh_code(secret: str) -> str:
     """A code of a time step that none was used of yet."""
     step = int(time.time()) // 30
@@ -174,12 +184,7 @@ def test_an_app_is_set_up_used_and_not_gone_round_by_a_mailed_link(
 ) -> None:
     sink, running = house
     noa, said = somebody(browser, running)
-    noa.goto("/sign-up")
-    noa.get_by_label("E-mail address").fill("noa@people.example.org")
-    noa.get_by_role("button", name="Mail me a link").click()
-    noa.goto(mailed(sink, "noa@people.example.org", "/sign-up/"))
-    noa.get_by_label("Password").fill(PASSWORD)
-    follow(noa, noa.get_by_role("button", name="Keep this password"), "/domains$")
+    sign_up(noa, sink, "noa@people.example.org")
     noa.goto("/security")
     look(noa, "security")
     follow(noa, noa.get_by_role("link", name="Add a passkey or an app"), "/security/app$")
@@ -228,12 +233,7 @@ def test_a_passkey_is_made_and_signs_in_with_nothing_to_type(browser: Browser, h
     wires = kim.context.new_cdp_session(kim)
     wires.send("WebAuthn.enable")
     made = wires.send("WebAuthn.addVirtualAuthenticator", {"options": {**device, "automaticPresenceSimulation": True}})
-    kim.goto("/sign-up")
-    kim.get_by_label("E-mail address").fill("kim@people.example.org")
-    kim.get_by_role("button", name="Mail me a link").click()
-    kim.goto(mailed(sink, "kim@people.example.org", "/sign-up/"))
-    kim.get_by_label("Password").fill(PASSWORD)
-    follow(kim, kim.get_by_role("button", name="Keep this password"), "/domains$")
+    sign_up(kim, sink, "kim@people.example.org")
     kim.goto("/security/app")
     look(kim, "factors")
     kim.get_by_label("What to call it").fill("Work laptop")
@@ -284,12 +284,7 @@ def test_a_provider_s_word_signs_in_with_nothing_typed_here(browser: Browser, ho
     follow(nia, nia.get_by_role("link", name="Choose a password"), "/forgot$")
 
     lou, lou_said = somebody(browser, running)
-    lou.goto("/sign-up")
-    lou.get_by_label("E-mail address").fill("lou@people.example.org")
-    lou.get_by_role("button", name="Mail me a link").click()
-    lou.goto(mailed(sink, "lou@people.example.org", "/sign-up/"))
-    lou.get_by_label("Password").fill(PASSWORD)
-    follow(lou, lou.get_by_role("button", name="Keep this password"), "/domains$")
+    sign_up(lou, sink, "lou@people.example.org")
     lou.goto("/security")
     look(lou, "provider")
     lou.get_by_role("region", name="Harbourlight SSO").get_by_label("Your password").fill(PASSWORD)
