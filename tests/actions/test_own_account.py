@@ -91,6 +91,8 @@ def test_alone_its_owner_removes_it_by_their_password_and_brings_it_back_whole(s
         assert sum(counts(session, owner.account_id or 0).values()) == 2
         assert [each.role for each in own_accounts(session, vera.user_id or 0)] == ["viewer"]
         assert bearer_of(session, token_sha256(api), NOW) is not None
+    with sessions.writing() as session, pytest.raises(Refused, match="was withdrawn"):
+        team.join_as_new(session, token=invitation, password_hash=HASH, now=NOW)
     assert subjects(sessions, VERA)[-1] == "The account example.org is back"
     with sessions.writing() as session, pytest.raises(Refused, match="back already"):
         own_account.restore_account(session, owner, ref=binned.ref, sign_in_id=sign_in, now=NOW + DAY)
@@ -161,9 +163,13 @@ def test_it_is_named_and_a_second_one_is_made_where_one_may(sessions: Sessions) 
         for number in range(1, own_account.MOST_OWNED):
             own_account.make_account(session, owner, name=f"Account {number}", sign_in_id=sign_in, now=NOW, anybody=True)
         assert looks_at(session, token).account_name == "Account 9"
+        ninth = looks_at(session, token)
         with pytest.raises(Refused, match="own 10 accounts"):
             own_account.make_account(session, owner, name="One more", sign_in_id=sign_in, now=NOW, anybody=True)
-    remove(sessions, owner, proof(sessions, MIRA))
+    in_the_ninth = Actor(owner.user_id, owner.user_ref, ninth.account_id, ninth.account_ref, "owner")
+    remove(sessions, in_the_ninth, proof(sessions, MIRA))
+    with sessions.reading() as session:
+        assert looks_at(session, token).account_name == "Harbour light GmbH", "the sign-in looks at the first that is left"
 
 
 def test_who_has_none_left_makes_one_anywhere(sessions: Sessions) -> None:

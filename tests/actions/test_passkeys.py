@@ -209,6 +209,9 @@ def test_only_its_own_person_adds_one_and_only_to_what_was_asked_of_them(holder:
         holder.keep(asked, Device(origin="http://localhost.example").make(asked.options))
     with pytest.raises(Refused, match="took too long"):
         holder.keep(holder.question(), answer)
+    theirs = Asked(asked.challenge, holder.question().options.replace(holder.question().challenge, asked.challenge))
+    with pytest.raises(Refused, match="took too long"):
+        holder.enter(theirs, holder.device.sign(theirs.options))
     with holder.sessions.writing() as session, pytest.raises(NotAllowed):
         passkeys.add_passkey(session, TERMINAL, challenge=asked.challenge, answer=answer, name="", site=SITE, keep=0, now=NOW)
 
