@@ -141,14 +141,13 @@ HELD: Final = ("16 MB of chain", "a chain of 90 KB, and no more of it in pieces 
 
 def weigh(ports: Sequence[int]) -> int:
     """By how many bytes a process grows that scans all of these, many at a time and over and over."""
-    targets = [(f"{port} {turn}", Target(NAME, port, "", "127.0.0.1")) for turn in range(80) for port in ports]
-    patient = Budget(total_s=45, handshake_s=40)  # it is bytes that are weighed: a busy machine may take its time
+    targets = [(f"{port} {turn}", Target(NAME, port, "", "127.0.0.1")) for turn in range(50) for port in ports]
+    patient = Budget(total_s=240, connect_s=60, handshake_s=200)  # it is bytes that are weighed: a busy machine may take its time
     asyncio.run(look(targets[: 10 * len(ports)], patient))
     before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
     ended = asyncio.run(look(targets, patient))
-    failures = [one.seen.failure for one in ended.values()]
-    assert {each.kind for each in failures if each} == {FailureKind.CERTIFICATE_TOO_LARGE}
-    assert None not in failures
+    kinds = {one.seen.failure and one.seen.failure.kind for one in ended.values()}
+    assert kinds == {FailureKind.CERTIFICATE_TOO_LARGE}, kinds
     return (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) * 1024
 
 
@@ -166,7 +165,7 @@ def test_what_is_sent_is_not_held() -> None:
             env=os.environ | {"PYTHONPATH": str(ROOT)},
             capture_output=True,
             text=True,
-            timeout=100,
+            timeout=300,
         )
     assert done.returncode == 0, done.stderr
     assert int(done.stdout) < 12 * 1024 * 1024
