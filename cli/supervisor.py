@@ -15,8 +15,9 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
+from typing import BinaryIO
 
-from cli import logs
+from cli import forked, logs
 from core import lifeline
 
 FIRST_DELAY_S = 0.5
@@ -27,19 +28,23 @@ _LOOK_S = 60.0  # between two looks at the size of the logs
 
 @dataclass(frozen=True, slots=True)
 class Child:
-    """A process to keep running: secrets go by environment, never by `argv`, which everybody can read."""
+    """A process to keep running: secrets go by environment, never by `argv`, which everybody can read.
+
+    `module`: one of ours, whose `main(argv)` runs in a fork of this process; "": `argv` is a program of its own.
+    """
 
     name: str
     argv: tuple[str, ...]
     stop_s: float  # patience between SIGTERM and SIGKILL
     orphaned_by: signal.Signals = signal.SIGKILL
     keep_fds: tuple[int, ...] = ()
+    module: str = ""
 
 
 @dataclass(slots=True)
 class _Running:
     child: Child
-    process: subprocess.Popen[bytes] | None = None
+    process: subprocess.Popen[bytes] | forked.Forked | None = None
     started_at_s: float = 0.0
     again_at_s: float = 0.0
     delay_s: float = 0.0
@@ -77,6 +82,7 @@ class Supervisor:
         os.set_blocking(writer, False)
         signal.set_wakeup_fd(writer, warn_on_full_buffer=False)
         try:
+            forked.prepare([child.module for stage in self.stages for child in stage if child.module])
             for stage in self.stages:
                 self.start(stage)
             look_at_s = time.monotonic() + _LOOK_S
@@ -133,21 +139,36 @@ class Supervisor:
         self._signals += 1
 
     def _start(self, running: _Running) -> None:
-        child, me = running.child, os.getpid()
-        # Own session: Ctrl-C in the terminal reaches the supervisor alone, so that the order of the stop is ours.
+        child = running.child
         with self._log(child).open("ab") as log:
             running.log_since_byte = log.tell()
-            running.process = subprocess.Popen(  # noqa: S603 - the words are ours
-                child.argv,
-                env=dict(self.environment),
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=subprocess.STDOUT,
-                start_new_session=True,
-                pass_fds=child.keep_fds,
-                preexec_fn=lambda: lifeline.end_with(me, child.orphaned_by),  # noqa: PLW1509 - no threads here
-            )
+            running.process = self._forked(child, log) if child.module else self._spawned(child, log)
         running.started_at_s = time.monotonic()
+
+    def _forked(self, child: Child, log: BinaryIO) -> forked.Forked:
+        return forked.Forked(
+            child.module,
+            child.argv,
+            title=f"keychest: {child.name} of {self.log_folder.parent}",
+            environment=self.environment,
+            log=log,
+            keep_fds=child.keep_fds,
+            orphaned_by=child.orphaned_by,
+        )
+
+    def _spawned(self, child: Child, log: BinaryIO) -> subprocess.Popen[bytes]:
+        # Own session: Ctrl-C in the terminal reaches the supervisor alone, so that the order of the stop is ours.
+        me = os.getpid()
+        return subprocess.Popen(  # noqa: S603 - the words are ours
+            child.argv,
+            env=dict(self.environment),
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=subprocess.STDOUT,
+            start_new_session=True,
+            pass_fds=child.keep_fds,
+            preexec_fn=lambda: lifeline.end_with(me, child.orphaned_by),  # noqa: PLW1509 - no threads here
+        )
 
     def _tend(self, now_s: float) -> None:
         for running in self._running.values():

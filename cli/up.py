@@ -196,11 +196,9 @@ def _backups(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
 
 def _stages(listener: socket.socket, own: broker.Broker | None, queues: tuple[str, ...]) -> tuple[tuple[Child, ...], ...]:
     """Who is started, in this order; stopped in the reverse one."""
-    python = sys.executable
-    listener.set_inheritable(True)
-    workers = tuple(Child(f"worker-{queue}", (python, "-m", "jobs.worker", queue), stop_s=20) for queue in queues)
-    portal = Child("portal", (python, str(place.PROJECT / "wsgi.py"), str(listener.fileno())), stop_s=10, keep_fds=(listener.fileno(),))
-    clock = Child("clock", (python, "-m", "jobs.clock"), stop_s=10)
+    workers = tuple(Child(f"worker-{queue}", (queue,), stop_s=20, module="jobs.worker") for queue in queues)
+    portal = Child("portal", (str(listener.fileno()),), stop_s=10, keep_fds=(listener.fileno(),), module="wsgi")
+    clock = Child("clock", (), stop_s=10, module="jobs.clock")
     stages: tuple[tuple[Child, ...], ...] = (workers, (portal,), (clock,))
     if own:  # asked to end rather than killed when we are gone: it still has to write its file
         stages = ((Child("broker", own.argv, stop_s=10, orphaned_by=signal.SIGTERM),), *stages)

@@ -197,8 +197,8 @@ def run(clock: Clock, *, tick_s: float, stop: threading.Event) -> None:
         stop.wait(tick_s if not busy else tick_s / 4)
 
 
-def main() -> int:
-    """Run until SIGTERM. Exit codes: 0 stopped, 78 wrong settings."""
+def main(_words: Sequence[str] = ()) -> int:
+    """Run until SIGTERM. It takes no words. Exit codes: 0 stopped, 78 wrong settings."""
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
     try:
         settings = Settings.from_environment(os.environ)

@@ -61,6 +61,9 @@ class Worker(rq.Worker):
         self._open_context = open_context
         self._beat_at_s = -float(BEAT_S)
 
+    def procline(self, message: str) -> None:
+        """Keep the title that whoever started us gave: RQ would write names of jobs into it."""
+
     def subscribe(self) -> None:
         """Take no commands: whoever can write to the broker could stop jobs, and a second thread does not go well with fork."""
 
@@ -162,9 +165,7 @@ def main(arguments: list[str]) -> int:
         return _give_up(str(error), MISCONFIGURED)
     if not settings.redis_url:
         return _give_up("REDIS_URL is not set. `./keychest up` sets it for its workers.", MISCONFIGURED)
-    for kind in JOBS:
-        if queue_name in kind.queues:
-            kind.function()  # imported once here instead of in every horse
+    prepare(queue_name)  # imported once here instead of in every horse
     keep_what_is_imported()
     try:
         worker = Worker(queue_name, redis.Redis.from_url(settings.redis_url), beat_now, lambda: make_context(settings))
@@ -172,6 +173,13 @@ def main(arguments: list[str]) -> int:
     except redis.RedisError as error:
         return _give_up(f"The broker does not answer: {error}", UNAVAILABLE)
     return 0
+
+
+def prepare(*queues: str) -> None:
+    """Import what jobs of these queues run; all of them where none is named."""
+    for kind in JOBS:
+        if not queues or set(queues) & set(kind.queues):
+            kind.function()
 
 
 def keep_what_is_imported() -> None:

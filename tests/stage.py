@@ -22,6 +22,7 @@ from typing import Any
 
 from aiosmtpd.controller import Controller
 
+from cli import broker
 from core.store.db import Sessions, make_engine
 from demo.pki import Forged, make_chain, make_root
 from tests.dnsserver import bind9
@@ -69,6 +70,8 @@ class Installation:
     process: subprocess.Popen[str]
     data: Path
     said: list[str]
+    environment: Mapping[str, str]
+    """What it was started with, and where its data is."""
 
     @property
     def url(self) -> str:
@@ -77,6 +80,11 @@ class Installation:
     @property
     def setup_path(self) -> str:
         return eventually(lambda: next(iter(re.findall(r"/setup/[\w-]+", "".join(self.said))), ""), within_s=60)
+
+    @property
+    def broker_url(self) -> str:
+        """Its own broker's, while it runs."""
+        return broker.prepare(self.data).url
 
     def sessions(self) -> Sessions:
         return Sessions(make_engine(f"sqlite:///{self.data / 'keychest.db'}"))
@@ -95,7 +103,7 @@ class Installation:
         eventually(lambda: self.health().get("status") == "ok", within_s=within_s)
 
     def pid_of(self, *words: str) -> int:
-        """The child whose command line holds all of these words; waits until there is one."""
+        """The child whose title or command line holds all of these words; waits until there is one."""
         return eventually(
             lambda: next((pid for pid in children(self.process.pid) if all(w in command(pid) for w in words)), 0), within_s=30
         )
@@ -121,15 +129,16 @@ def installation(data: Path, settings: Mapping[str, str], *, port: int = 0, verb
     """`./keychest up` (or `demo`) on a data folder, stopped in order at the end."""
     clean = {name: value for name, value in os.environ.items() if not name.startswith(("KEYCHEST_", "DATABASE_URL", "REDIS_URL"))}
     arguments = [sys.executable, "-P", "-m", "cli", verb, "--port", str(port), "--data", str(data)]
+    environment = clean | {"PYTHONPATH": str(ROOT), "KEYCHEST_DATA": str(data)} | dict(settings)
     process = subprocess.Popen(
-        arguments, cwd=ROOT, env=clean | {"PYTHONPATH": str(ROOT)} | dict(settings), text=True,
+        arguments, cwd=ROOT, env=environment, text=True,
         stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
     )  # fmt: skip
     said: list[str] = []
     reader = threading.Thread(target=lambda: said.extend(process.stdout or ()), daemon=True)
     reader.start()
     try:
-        yield Installation(process, data, said)
+        yield Installation(process, data, said, environment)
     finally:
         if process.poll() is None:
             process.send_signal(signal.SIGINT)

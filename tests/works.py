@@ -51,14 +51,13 @@ class Works:
     actor: Actor
     port: int
 
-    def environment(self, *words: str) -> dict[str, str]:
-        """What the process with these words in its command line was started with."""
-        entries = Path(f"/proc/{self.running.pid_of(*words)}/environ").read_bytes().split(b"\0")
-        return dict(entry.decode().split("=", 1) for entry in entries if b"=" in entry)
+    def environment(self) -> dict[str, str]:
+        """What another process is started with to work beside those of the installation."""
+        return {**self.running.environment, "REDIS_URL": self.broker_url}
 
     @property
     def broker_url(self) -> str:
-        return self.environment("jobs.clock")["REDIS_URL"]
+        return self.running.broker_url
 
     @property
     def broker(self) -> redis.Redis:
@@ -72,7 +71,7 @@ class Works:
 
     def horse(self) -> int:
         """The process that scans at this moment: the work horse of the scanning worker."""
-        return eventually(lambda: next(iter(children(self.running.pid_of("jobs.worker", " scan"))), 0))
+        return eventually(lambda: next(iter(children(self.running.pid_of("keychest: worker-scan of"))), 0))
 
 
 @contextlib.contextmanager

@@ -1,4 +1,4 @@
-"""The supervisor with real, tiny children: each run is a process of its own, told what to run in JSON."""
+"""The supervisor with real, tiny children, started and forked: each run is a process of its own, told what to run in JSON."""
 
 import json
 import os
@@ -18,11 +18,18 @@ pytestmark = pytest.mark.slow  # real children, whose back-off ticks in seconds
 
 PROJECT = Path(__file__).resolve().parents[2]
 PROGRAM = """
-import json, os, sys
+import json, os, sys, types
 from pathlib import Path
 from cli import supervisor
 told = json.loads(sys.argv[1])
+def main(words):
+    sys.argv[1:] = words[1:]
+    exec(words[0], {"__name__": "__main__"})
+sys.modules["child"] = types.ModuleType("child")
+sys.modules["child"].main = main
 def child(name, code):
+    if told["forked"]:
+        return supervisor.Child(name, (code, name), stop_s=told["stop_s"], module="child")
     return supervisor.Child(name, (sys.executable, "-c", code, name), stop_s=told["stop_s"])
 stages = [[child(*item) for item in stage.items()] for stage in told["stages"]]
 run = supervisor.Supervisor(stages, os.environ, Path(told["logs"]), lambda line: print(line, flush=True), told["delay_s"])
@@ -53,6 +60,22 @@ with (pathlib.Path({folder!r}) / "lives").open("a") as file: file.write("x")
 print("the disk is full\\x1b[31m")
 sys.exit(3)
 """
+TELLING = """
+import json, os, pathlib, signal, sys
+told = {{
+    "session": os.getsid(0) == os.getpid(),
+    "files": sorted(each for each in os.listdir("/proc/self/fd") if os.path.exists("/proc/self/fd/" + each)),
+    "reads": os.readlink("/proc/self/fd/0"),
+    "environment": dict(os.environ),
+    "blocked": [number.name for number in signal.pthread_sigmask(signal.SIG_BLOCK, [])],
+    "handled": [each for each in ("SIGTERM", "SIGHUP", "SIGCHLD") if signal.getsignal(getattr(signal, each)) is not signal.SIG_DFL],
+}}
+(pathlib.Path({folder!r}) / "told").write_text(json.dumps(told))
+print("said")
+print("complained", file=sys.stderr)
+(pathlib.Path({folder!r}) / ("up-" + sys.argv[1])).touch()
+signal.pause()
+"""
 WITH_CHILD = """
 import os, pathlib, sys, time
 from core import lifeline
@@ -65,13 +88,15 @@ while True: time.sleep(60)
 
 
 class Run:
-    def __init__(self, folder: Path, mark: str) -> None:
-        self.folder, self.mark = folder, mark
+    def __init__(self, folder: Path, mark: str, *, forked: bool) -> None:
+        self.folder, self.mark, self.forked = folder, mark, forked
+        self.logs = folder / mark / "logs"  # a fork writes its title, which names the folder, over its environment
+        self.logs.mkdir(parents=True)
         self.process: subprocess.Popen[str] | None = None
 
     def start(self, *stages: dict[str, str], stop_s: float = 5.0, delay_s: float = 0.05) -> subprocess.Popen[str]:
         codes = [{name: code.format(folder=str(self.folder)) for name, code in stage.items()} for stage in stages]
-        told: dict[str, Any] = {"stages": codes, "logs": str(self.folder), "stop_s": stop_s, "delay_s": delay_s}
+        told: dict[str, Any] = {"stages": codes, "logs": str(self.logs), "stop_s": stop_s, "delay_s": delay_s, "forked": self.forked}
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, json.dumps(told)],
             env=dict(os.environ, KC_MARK=self.mark, PYTHONPATH=str(PROJECT)),
@@ -84,14 +109,50 @@ class Run:
         eventually(lambda: all((self.folder / f"up-{name}").exists() for name in names))
 
 
-@pytest.fixture
-def run(tmp_path: Path) -> Iterator[Run]:
-    run = Run(tmp_path, uuid.uuid4().hex)
+@pytest.fixture(params=["started", "forked"])
+def run(tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Run]:
+    run = Run(tmp_path, uuid.uuid4().hex, forked=request.param == "forked")
     yield run
     if run.process:
         run.process.kill()
         run.process.communicate()
     eventually(lambda: not marked(run.mark))
+
+
+def test_a_child_has_nothing_of_its_parent_but_what_it_is_given(run: Run) -> None:
+    process = run.start({"telling": TELLING})
+    run.up("telling")
+    told = json.loads((run.folder / "told").read_text())
+    assert told["session"]
+    assert told["files"] == ["0", "1", "2"]
+    assert told["reads"] == os.devnull
+    assert (told["environment"]["KC_MARK"], told["environment"]["PYTHONPATH"]) == (run.mark, str(PROJECT))
+    assert (told["blocked"], told["handled"]) == ([], [])
+    assert sorted((run.logs / "telling.log").read_text().split()) == ["complained", "said"]
+    process.send_signal(signal.SIGTERM)
+    process.communicate(timeout=20)
+    assert process.returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("code", "reason", "last"),
+    [
+        ("raise SystemExit", "exit code 0", ""),
+        ("import sys; sys.exit('the key is gone')", "exit code 1", "  mortal: the key is gone\n"),
+        ("1 / 0", "exit code 1", "  mortal: ZeroDivisionError: division by zero\n"),
+        ("import os, signal; os.kill(os.getpid(), signal.SIGTERM)", "by SIGTERM", ""),
+    ],
+)
+def test_how_a_child_ended_is_told_with_its_last_words(run: Run, code: str, reason: str, last: str) -> None:
+    process = run.start({"mortal": code}, delay_s=1.0)
+    assert process.stdout
+    said: list[str] = []
+    while not said or not said[-1].startswith("mortal ended") or len(said) == 2:
+        said.append(process.stdout.readline())
+        assert said[-1], said  # it has ended
+    process.send_signal(signal.SIGTERM)
+    assert said[1] == f"mortal ended ({reason}). It is started again in 1 s.\n"
+    assert "".join(said[2:-1])[-len(last) or 100_000 :] == last
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
@@ -127,7 +188,7 @@ def test_a_child_that_dies_is_started_again_and_its_last_words_are_told(run: Run
 
 
 def test_what_was_logged_before_a_start_is_not_told_as_its_last_words(run: Run) -> None:
-    (run.folder / "silent.log").write_text("of an earlier day\n")
+    (run.logs / "silent.log").write_text("of an earlier day\n")
     process = run.start({"silent": "raise SystemExit(3)"})
     assert process.stdout
     said = [process.stdout.readline() for _ in range(3)]  # supervising, and ended twice with nothing between

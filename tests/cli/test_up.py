@@ -83,7 +83,7 @@ class Installation:
         assert set(self.health()[1]["workers"]) == {"now", "scan", "ops", "backup"}
 
     def processes(self) -> dict[int, str]:
-        return marked(self.mark, f"{self.data}/broker")
+        return marked(self.mark, f"{self.data}/broker", f"of {self.data}")
 
     def replaced(self, name: str, before: int) -> bool:
         return self.pid(name) not in {0, before}
@@ -137,7 +137,7 @@ def test_what_is_killed_comes_back_and_with_its_supervisor_killed_nothing_stays(
     """One after the other: a child, the supervisor at rest, and the next one in the middle of a batch."""
     process = installation.started()
     installation.well()
-    for name in ("valkey-server", "jobs.worker scan", "jobs.clock", "wsgi.py"):
+    for name in ("valkey-server", "keychest: worker-scan", "keychest: clock", "keychest: portal"):
         before = installation.pid(name)
         assert before, name  # 0 would be the group that this test belongs to
         os.kill(before, signal.SIGKILL)

@@ -28,15 +28,15 @@ def at_work(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Works]:
 
 
 def kill_scanning_worker(at_work: Works) -> None:
-    kill(at_work.running.pid_of("jobs.worker", " scan"))
+    kill(at_work.running.pid_of("keychest: worker-scan of"))
 
 
 def kill_urgent_worker(at_work: Works) -> None:
-    kill(at_work.running.pid_of("jobs.worker", " now"))
+    kill(at_work.running.pid_of("keychest: worker-now of"))
 
 
 def kill_clock(at_work: Works) -> None:
-    kill(at_work.running.pid_of("jobs.clock"))
+    kill(at_work.running.pid_of("keychest: clock of"))
 
 
 def kill_broker(at_work: Works) -> None:
@@ -83,7 +83,7 @@ def test_every_due_scan_is_done_and_recorded_once(at_work: Works, fault: Callabl
 
 def test_two_clocks_hand_nothing_out_twice(at_work: Works) -> None:
     made_before = scans_made(at_work)
-    with subprocess.Popen([sys.executable, "-m", "jobs.clock"], env=at_work.environment("jobs.clock"), cwd=ROOT) as second:
+    with subprocess.Popen([sys.executable, "-m", "jobs.clock"], env=at_work.environment(), cwd=ROOT) as second:
         try:
             watch(at_work, "two-clocks")
             await_all(at_work, "two-clocks", made_before)

@@ -49,10 +49,9 @@ def test_each_notice_is_told_once_though_its_worker_is_killed(tmp_path: Path, mo
             actor = make_actor(session, OWNER, now=datetime.now(UTC))
             listed = [Listed(f"n{number}.kc.test", server.port) for number in range(NAMES)]
             add_domains(session, actor, listed=listed, private_ranges=True, now=datetime.now(UTC))
-        environ = Path(f"/proc/{running.pid_of('jobs.clock')}/environ").read_bytes().split(b"\0")
-        broker = connect(next(entry for entry in environ if entry.startswith(b"REDIS_URL=")).decode().partition("=")[2])
+        broker = connect(running.broker_url)
         eventually(lambda: len(sink.mails) >= 2, within_s=60)
-        killed = running.pid_of("jobs.worker", " ops")
+        killed = running.pid_of("keychest: worker-ops of")
         horses = children(killed)
         os.kill(killed, signal.SIGKILL)
         eventually(lambda: not any(command(pid) for pid in (killed, *horses)))

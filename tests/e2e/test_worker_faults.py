@@ -49,14 +49,14 @@ def in_the_middle(at_work: Works, prefix: str) -> int:
 
 def test_a_worker_that_sleeps_through_its_lease_doubles_nothing_when_it_wakes(at_work: Works) -> None:
     made_before = in_the_middle(at_work, "asleep")
-    worker, horse = at_work.running.pid_of("jobs.worker", " scan"), at_work.horse()
+    worker, horse = at_work.running.pid_of("keychest: worker-scan of"), at_work.horse()
     asleep = (horse, worker)
     fall_asleep(at_work, asleep)
     try:
         eventually(lambda: at_work.told()["workers"]["scan"]["age_s"] > 30, within_s=20)
         assert at_work.told()["status"] == "bad"
         words = [sys.executable, "-m", "jobs.worker", "scan"]
-        with subprocess.Popen(words, env=at_work.environment("jobs.clock"), cwd=ROOT) as second:
+        with subprocess.Popen(words, env=at_work.environment(), cwd=ROOT) as second:
             try:
                 eventually(lambda: done(at_work, "asleep"), within_s=60)  # by another, after the lease was over
                 assert Path(f"/proc/{horse}/stat").read_text().split()[2] == "T"
@@ -108,12 +108,12 @@ def starve(horse: int) -> None:
 @pytest.mark.parametrize("fault", [kill, starve])
 def test_a_work_horse_that_ends_in_the_middle_loses_nothing(at_work: Works, fault: Callable[[int], None]) -> None:
     made_before = in_the_middle(at_work, fault.__name__)
-    worker, horse = at_work.running.pid_of("jobs.worker", " scan"), at_work.horse()
+    worker, horse = at_work.running.pid_of("keychest: worker-scan of"), at_work.horse()
     fault(horse)
     await_all(at_work, fault.__name__, made_before)
     with contextlib.suppress(ProcessLookupError):
         kill(horse)  # Python waits for a thread that finds no memory to begin; the job's time limit, three minutes, would end that
-    assert at_work.running.pid_of("jobs.worker", " scan") == worker  # its worker lives on
+    assert at_work.running.pid_of("keychest: worker-scan of") == worker  # its worker lives on
 
 
 def test_a_broker_whose_password_was_changed_is_told_and_works_again_with_the_right_one(at_work: Works) -> None:
