@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -45,15 +46,11 @@ _NO_TESTS = 5  # pytest's exit code when none was chosen
 def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
     """Check the code: lint, types, contracts, templates, all tests. What follows goes to pytest."""
     os.chdir(place.PROJECT)
-    missing = install_missing(os.environ)
-    _compile(place.PROJECT)
-    failed = [name for name, words in checks() if not _passes(name, words)]
-    began = time.monotonic()
-    complaints = templates.complaints(place.PROJECT / "templates")
-    _told("templates", not complaints, began)
-    if complaints:
-        print("\n".join(complaints))
-        failed.append("templates")
+    with ThreadPoolExecutor(1) as beside:  # what the system lacks concerns the tests alone: it comes while the code is checked
+        installed = beside.submit(install_missing, os.environ)
+        _compile(place.PROJECT)
+        failed = _failed_checks()
+        missing = installed.result()
     chosen = ("-n", _AT_ONCE, "--dist", "loadgroup", *(("-m", "not slow") if fast else ()), *pytest_words)
     with _scratch() as room:
         short = (f"--basetemp={room / 'p'}",) if room and not any(word.startswith("--basetemp") for word in pytest_words) else ()
@@ -65,6 +62,17 @@ def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
             failed.append("system packages")
     print(f"Failed: {', '.join(failed)}." if failed else "All passed.")
     return 1 if failed else 0
+
+
+def _failed_checks() -> list[str]:
+    failed = [name for name, words in checks() if not _passes(name, words)]
+    began = time.monotonic()
+    complaints = templates.complaints(place.PROJECT / "templates")
+    _told("templates", not complaints, began)
+    if complaints:
+        print("\n".join(complaints))
+        failed.append("templates")
+    return failed
 
 
 def _compile(project: Path) -> None:

@@ -1,4 +1,4 @@
-"""`./keychest user`: make one, a link for a lost password, and help for a lost device, all without a browser."""
+"""`./keychest user`: make one, a link for a lost password, help for a lost device, and who is kept out, all without a browser."""
 
 from __future__ import annotations
 
@@ -14,7 +14,9 @@ from cli.db import engine_for, make_ready, require_ready
 from cli.words import USAGE, Sorry
 from core.actions.accounts import create_user, issue_welcome_link
 from core.actions.factors import drop_factor
+from core.actions.operators import disable_user, enable_user
 from core.actions.policy import Actor, Refused
+from core.store.accounts import user_by_email
 from core.store.db import Sessions
 
 
@@ -53,6 +55,37 @@ def drop_factor_command(email: str, data: Path | None) -> None:
     except Refused as refusal:
         raise Sorry(str(refusal), USAGE) from None
     print(f"The password of {email} alone signs them in now, and a mail tells them so.")
+
+
+@user.command("disable")
+@click.argument("email")
+@place.data_option
+def disable_command(email: str, data: Path | None) -> None:
+    """Keep a user out: nothing lets them in from now on. What they did, and their places in accounts, stay."""
+    _switch(data, email, disable_user)
+    print(f"Nothing lets {email} in any more, and a mail tells them so. ./keychest user enable undoes it.")
+
+
+@user.command("enable")
+@click.argument("email")
+@place.data_option
+def enable_command(email: str, data: Path | None) -> None:
+    """Let a disabled user in again. No sign-in from before is worth anything."""
+    _switch(data, email, enable_user)
+    print(f"{email} may sign in, and a mail tells who was kept out until now.")
+
+
+def _switch(data: Path | None, email: str, act: Callable[..., str | None]) -> None:
+    settings = place.settings(data=data)
+    require_ready(settings, data)
+    try:
+        with engine_for(settings, "portal") as engine, Sessions(engine).writing() as session:
+            found = user_by_email(session, email)
+            if found is None:
+                raise Sorry(f"There is no user with the address {email}. Nothing was changed.", USAGE)
+            act(session, Actor(terminal=True), user_ref=found.ref, now=datetime.now(UTC))
+    except Refused as refusal:
+        raise Sorry(str(refusal), USAGE) from None
 
 
 def _print_link(data: Path | None, issue: Callable[..., str]) -> None:
