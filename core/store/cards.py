@@ -147,6 +147,14 @@ def holders(session: Session, account_id: int) -> tuple[Holder, ...]:
     return tuple(Holder(ref, bool(left), names) for ref, left, names in rows)
 
 
+def orphans(session: Session, account_id: int) -> int:
+    """How many names outside the bin have lost their responsible person. Asked by the few who left: the other names are not looked at."""
+    gone = sa.select(Membership.user_id).where(Membership.account_id == account_id)
+    rows = (Card.account_id == account_id, Card.responsible_id.in_(gone), sa.not_(is_member(Card.account_id, Card.responsible_id)))
+    query = sa.select(sa.func.count()).select_from(Card).join(Domain, Domain.id == Card.domain_id).where(*rows, Domain.deleted_at.is_(None))
+    return session.scalar(query) or 0
+
+
 def held_by(domain_id: Any, account_id: int, who: str, reader_id: int | None) -> sa.ColumnElement[bool]:
     """Whether this domain of the account is one of MINE, LEFT or NOBODY, or else the person's with this reference."""
     held = sa.select(Card.domain_id).where(Card.account_id == account_id, Card.responsible_id.is_not(None))

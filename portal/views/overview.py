@@ -9,6 +9,7 @@ from flask import Blueprint
 from flask.typing import ResponseReturnValue
 
 from core.actions.policy import Actor, Permission, allows, require
+from core.store.cards import orphans
 from core.store.listing import counts
 from core.store.overview import first_of_each_state, looked, open_incidents
 from core.store.watches import NO_END
@@ -47,6 +48,7 @@ def show(actor: Actor) -> ResponseReturnValue:
         lines=lines,
         incidents=incidents,
         newest=newest,
+        orphans=orphans(reading(), account_id) if allows(actor.role, Permission.EDIT_DOMAINS) else 0,
         looks=looks,
         made_today=looks.made.get(now().date().isoformat(), 0),
         days=charts.days(looks.made, looks.missed, now()),

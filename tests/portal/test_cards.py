@@ -110,13 +110,23 @@ def test_an_owner_is_told_of_orphans_and_how_many_a_removal_makes(site: Site) ->
     after = client.get("/team").text
     assert "2\u00a0names have nobody responsible now" in after
     assert "2\u00a0names have lost the responsible person" in after
-    assert "lost the responsible person" not in site.client("viewer").get("/team").text
+    assert '<a href="/domains?who=left">2\u00a0names have lost the responsible person</a>' in client.get("/").text
+    for path in ("/", "/team"):
+        assert "lost the responsible person" not in site.client("viewer").get(path).text
+        assert "lost the responsible person" not in site.client("stranger").get(path).text
     listed = client.get("/domains?who=left&sort=name").text
     assert names_of(listed) == ["a.example", "b.example"]
     assert "Responsible person has left" in listed
     assert "Has left the account" in client.get(f"/endpoints/{refs[0]}").text
     post(client, "/team/restore", {"ref": max_})
     assert "lost the responsible person" not in client.get("/team").text
+    assert "lost the responsible person" not in client.get("/").text
+    give(site, refs[2:], Bulk(responsible=max_))
+    post(client, "/team/remove", {"ref": max_})
+    assert "3\u00a0names have lost the responsible person" in client.get("/").text
+    post(client, "/domains/remove", {"ref": refs})
+    site.add("d.example")
+    assert "lost the responsible person" not in client.get("/").text, "what lies in the bin needs nobody"
 
 
 def test_programs_read_what_is_written(site: Site) -> None:
