@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -50,8 +51,9 @@ def demo(port: int | None, data: Path | None) -> None:
             plan = _make(folder, port, now)
         _point_at(folder, plan)
         settings = place.settings(port=port, data=folder)
-        servers = Child("demo-servers", (sys.executable, "-m", "demo.servers", str(folder)), stop_s=5)
-        up.run(settings, folder, beside=[servers], also=[f"All of it is made up. Sign in as {EMAIL} with the password: {PASSWORD}"])
+        child = Child("demo-servers", (sys.executable, "-m", "demo.servers", str(folder)), stop_s=5)
+        servers = up.Beside(child, lambda: _answers(plan))
+        up.run(settings, folder, beside=servers, also=[f"All of it is made up. Sign in as {EMAIL} with the password: {PASSWORD}"])
 
 
 def _refuse_production() -> None:
@@ -98,6 +100,12 @@ def _make(folder: Path, port: int | None, now: datetime) -> dict[str, Any]:
     plan["whole"] = True
     (folder / MARK).write_text(json.dumps(plan, indent=1))
     return plan
+
+
+def _answers(plan: Mapping[str, Any]) -> bool:
+    """Whether the last of the servers listens, and so all of them: a first scan before that would find nobody."""
+    with socket.socket() as probe:
+        return probe.connect_ex((plan["servers"][-1]["address"], plan["port"])) == 0
 
 
 @contextmanager

@@ -8,7 +8,8 @@ import signal
 import socket
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -32,9 +33,10 @@ from core.store.accounts import operator_exists
 from core.store.db import Sessions
 from demo import MARK
 
-BROKER_PATIENCE_S = 15.0
+PATIENCE_S = 15.0
 QUEUES = ("now", "scan", "ops")
 BACKUP = "backup"
+_BROKEN = " If its files in {} are damaged, remove that folder: it holds no work that the database does not know."
 
 
 @click.command("up")
@@ -52,10 +54,16 @@ def up(port: int | None, host: str | None, data: Path | None) -> None:
         run(settings, data)
 
 
-def run(settings: Settings, data: Path | None = None, *, beside: Sequence[Child] = (), also: Sequence[str] = ()) -> None:
-    """Keep an installation running on a data folder that is claimed; `data`: what --data said.
+@dataclass(frozen=True, slots=True)
+class Beside:
+    """A program that is kept running too, from before the first worker on; `ready`: whether it does by now what it is for."""
 
-    `beside`: who is kept running too; `also`: lines to say.
+    child: Child
+    ready: Callable[[], bool]
+
+
+def run(settings: Settings, data: Path | None = None, *, beside: Beside | None = None, also: Sequence[str] = ()) -> None:
+    """Keep an installation running on a data folder that is claimed; `data`: what --data said; `also`: lines to say.
 
     Raises Sorry for what stops the start.
     """
@@ -70,13 +78,15 @@ def run(settings: Settings, data: Path | None = None, *, beside: Sequence[Child]
         logs = settings.data / "logs"
         logs.mkdir(mode=0o700, exist_ok=True)
         queues, backups = _backups(settings)
-        stages = _stages(listener, own, queues)
-        stages = (stages[0], (*beside, *stages[1]), *stages[2:])
+        first = Child("broker", own.argv, stop_s=10, orphaned_by=signal.SIGTERM) if own else None  # asked to end: it has a file to write
+        before = [child for child in (first, beside and beside.child) if child]
+        stages = (*([child] for child in before), *_stages(listener, queues))
         supervisor = Supervisor(stages, _environment(settings, own), logs, say)
         supervisor.listen()
-        if own:
-            supervisor.start(stages[0])
-            _await_broker(supervisor, stages[0][0], own)
+        if own and first:
+            _start(supervisor, first, lambda: answers(own.url), _BROKEN.format(own.folder))
+        if beside:
+            _start(supervisor, beside.child, beside.ready, "")
         say(f"KeyChest is at http://localhost:{settings.port} (data in {settings.data}; Ctrl-C stops it).")
         for line in (*exposure(settings), *backups, *also):
             say(line)
@@ -194,15 +204,12 @@ def _backups(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (*QUEUES, BACKUP), ()
 
 
-def _stages(listener: socket.socket, own: broker.Broker | None, queues: tuple[str, ...]) -> tuple[tuple[Child, ...], ...]:
+def _stages(listener: socket.socket, queues: tuple[str, ...]) -> tuple[tuple[Child, ...], ...]:
     """Who is started, in this order; stopped in the reverse one."""
     workers = tuple(Child(f"worker-{queue}", (queue,), stop_s=20, module="jobs.worker") for queue in queues)
     portal = Child("portal", (str(listener.fileno()),), stop_s=10, keep_fds=(listener.fileno(),), module="wsgi")
     clock = Child("clock", (), stop_s=10, module="jobs.clock")
-    stages: tuple[tuple[Child, ...], ...] = (workers, (portal,), (clock,))
-    if own:  # asked to end rather than killed when we are gone: it still has to write its file
-        stages = ((Child("broker", own.argv, stop_s=10, orphaned_by=signal.SIGTERM),), *stages)
-    return stages
+    return workers, (portal,), (clock,)
 
 
 def _environment(settings: Settings, own: broker.Broker | None) -> dict[str, str]:
@@ -213,16 +220,14 @@ def _environment(settings: Settings, own: broker.Broker | None) -> dict[str, str
     return environment
 
 
-def _await_broker(supervisor: Supervisor, child: Child, own: broker.Broker) -> None:
-    end = time.monotonic() + BROKER_PATIENCE_S
-    while not answers(own.url):
+def _start(supervisor: Supervisor, child: Child, ready: Callable[[], bool], excuse: str) -> None:
+    """Start it alone and wait until it is ready. Raises Sorry where it is not in time."""
+    supervisor.start([child])
+    end = time.monotonic() + PATIENCE_S
+    while not ready():
         if supervisor.stopping:
             return
         if supervisor.ended(child) or time.monotonic() > end:
             supervisor.stop()
-            raise Sorry(
-                f"The broker did not start; its log is {supervisor.log_folder / 'broker.log'}. If its files in {own.folder} are damaged, "
-                "remove that folder: it holds no work that the database does not know.",
-                UNAVAILABLE,
-            )
+            raise Sorry(f"The {child.name} did not start; its log is {supervisor.log_folder / f'{child.name}.log'}.{excuse}", UNAVAILABLE)
         time.sleep(0.01)

@@ -7,10 +7,14 @@ import secrets
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any, Final
 
 import pytest
+import sqlalchemy as sa
 from argon2 import PasswordHasher
 from playwright.sync_api import Browser, sync_playwright
+from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
+from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from core.actions import passwords
 from core.store import schema
@@ -25,6 +29,25 @@ REAL_HASHER = passwords._HASHER
 passwords._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
 """Passwords are dear to hash, on purpose, and thousands are hashed here: in the tests' own processes by the least measure there is.
 Installations that tests start hash by the real one, and so does a test that asks for `real_hashing`. Set before tests.people hashes one."""
+
+
+_COMPILED: Final[dict[Any, Any]] = {}
+"""SQLAlchemy keeps compiled statements for each engine and each object of a dialect. A test has an engine of its own, and would compile
+all of them anew, a third of its cost. Here all dialects of a kind are one, and so is what was compiled, as in a portal that runs on."""
+
+_make_engine = sa.create_engine
+
+
+def _create_engine(*words: Any, **named: Any) -> sa.Engine:
+    engine = _make_engine(*words, **named)
+    engine.update_execution_options(compiled_cache=_COMPILED)
+    return engine
+
+
+sa.create_engine = _create_engine
+for _kind in (SQLiteDialect_pysqlite, PGDialect_psycopg):
+    _kind.__eq__ = lambda self, other: type(self) is type(other)  # type: ignore[method-assign]
+    _kind.__hash__ = lambda self: hash(type(self))  # type: ignore[method-assign]
 
 
 @pytest.fixture
