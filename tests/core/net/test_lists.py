@@ -97,10 +97,10 @@ def test_ten_thousand_lines_are_read_and_one_more_is_not() -> None:
 
 @pytest.mark.parametrize("text", ["a\n" * 1_000_000, "a" * (2 * 1024 * 1024 + 1), "ü" * (1024 * 1024 + 1)])
 def test_too_large_a_list_is_refused_before_it_is_parsed(text: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     with pytest.raises(ListRefused, match=r"Nothing was read"):
         read_list(text)
-    assert time.perf_counter() - began < 0.25
+    assert time.thread_time() - began < 0.25
 
 
 @pytest.mark.parametrize(
@@ -112,7 +112,7 @@ def test_too_large_a_list_is_refused_before_it_is_parsed(text: str) -> None:
     ids=lambda line: ascii(line[:4]),
 )
 def test_long_lines_take_linear_time(line: str) -> None:
-    began = time.perf_counter()
+    began = time.thread_time()
     for line_read in read_list(line):
         assert line_read.refusal
-    assert time.perf_counter() - began < 0.05
+    assert time.thread_time() - began < 0.05

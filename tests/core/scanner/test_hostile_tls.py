@@ -28,6 +28,7 @@ from core.scanner.starttls import PROTOCOLS, upgrade
 from tests.conftest import ROOT
 from tests.core.scanner.hostile_servers import CASES, CHAIN, FLOODS, NAME, SECRET, crowded
 from tests.hostile_tls import Hello, after_hello
+from tests.intime import TRIES, in_time
 from tests.servers import Server, raw_server, silent, tls_server
 from tests.starttls_servers import SCRIPTS, play
 
@@ -70,7 +71,11 @@ def ended() -> Iterator[dict[str, Ended]]:
             version = (SSL.TLS1_2_VERSION, SSL.TLS1_3_VERSION)[number % 2]
             server = stack.enter_context(tls_server(CHAIN.pem, CHAIN.key_pem, maximum=version))
             targets.insert(number * 6 + 5, (f"ordinary {number}", target(server)))
-        yield asyncio.run(look(targets, SHORT))
+        for _ in range(TRIES):  # a machine with other work may be late; what is late by itself is so each time
+            ended = asyncio.run(look(targets, SHORT))
+            if all(one.after_s < SHORT.total_s + LATE_S for one in ended.values()):
+                break
+        yield ended
 
 
 @pytest.mark.parametrize("name", CASES)
@@ -104,9 +109,10 @@ def test_a_batch_waits_for_slow_ones_no_longer_than_their_budgets() -> None:
     with raw_server(silent) as slow, tls_server(CHAIN.pem, CHAIN.key_pem) as good:
         targets = [(f"slow {number}", target(slow)) for number in range(4)]
         budget = replace(SHORT, handshake_s=0.4)
-        ended = asyncio.run(look([*targets, ("good", target(good))], budget, in_flight=2))
+        whole = [*targets, ("good", target(good))]
+        ended = in_time(lambda: asyncio.run(look(whole, budget, in_flight=2)), 2 * budget.handshake_s + LATE_S)
     assert ended["good"].seen.chain == CHAIN.ders
-    assert 2 * budget.handshake_s <= ended["good"].after_s < 2 * budget.handshake_s + LATE_S
+    assert ended["good"].after_s >= 2 * budget.handshake_s
 
 
 @pytest.mark.parametrize("name", [name for name, ill in FLOODS.items() if not ill.starttls])
