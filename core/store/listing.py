@@ -104,16 +104,9 @@ def counts(session: Session, account_id: int) -> dict[str, int]:
 def listing(session: Session, account_id: int, wanted: Wanted, size: int = PAGE) -> Listing:
     """A page of an account's live watches."""
     sort = wanted.sort if wanted.sort in SORTS else "worst"
-    where: list[sa.ColumnElement[bool]] = [Watch.deleted_at.is_(None)]
-    if wanted.state in STATES:
-        where.append(Watch.rank == STATES.index(wanted.state))  # by which the indexes go
-        sort = "worst" if sort == "ends" else sort  # the same, within one state
-    if wanted.tag:
-        where.append(bears(Watch.domain_id, account_id, wanted.tag))
-    if wanted.who:
-        where.append(held_by(Watch.domain_id, account_id, wanted.who, wanted.reader_id))
-    named, few = _named(session, wanted.text) if wanted.text else ([], False)
-    where += [*named, (Watch.account_id + 0 if few else Watch.account_id) == account_id]  # a sum is in no index
+    if wanted.state in STATES and sort == "ends":
+        sort = "worst"  # the same, within one state
+    where = _matching(session, account_id, wanted)
     backwards = bool(wanted.before and not wanted.after)
     edge = _edge(session, account_id, sort, wanted.before if backwards else wanted.after)
     if edge is None:
@@ -131,6 +124,23 @@ def listing(session: Session, account_id: int, wanted: Wanted, size: int = PAGE)
         previous=_cursor(rows[0], sort) if rows and (more if backwards else edge is not None) else "",
         next=_cursor(rows[-1], sort) if rows and (more or backwards) else "",
     )
+
+
+def all_matching(session: Session, account_id: int, wanted: Wanted, most: int) -> list[str]:
+    """References of the live watches that match, on whichever page, in no promised order; at most so many."""
+    return list(session.scalars(sa.select(Watch.ref).where(*_matching(session, account_id, wanted)).limit(most)))
+
+
+def _matching(session: Session, account_id: int, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
+    where: list[sa.ColumnElement[bool]] = [Watch.deleted_at.is_(None)]
+    if wanted.state in STATES:
+        where.append(Watch.rank == STATES.index(wanted.state))  # by which the indexes go
+    if wanted.tag:
+        where.append(bears(Watch.domain_id, account_id, wanted.tag))
+    if wanted.who:
+        where.append(held_by(Watch.domain_id, account_id, wanted.who, wanted.reader_id))
+    named, few = _named(session, wanted.text) if wanted.text else ([], False)
+    return [*where, *named, (Watch.account_id + 0 if few else Watch.account_id) == account_id]  # a sum is in no index
 
 
 def is_cursor(session: Session, account_id: int, sort: str, text: str) -> bool:

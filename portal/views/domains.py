@@ -11,7 +11,7 @@ from urllib.parse import urlencode
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.cards import Bulk, edit_domains
+from core.actions.cards import AT_ONCE, Bulk, edit_domains
 from core.actions.domains import add_domains, restore_watches
 from core.actions.policy import Actor, Permission, Refused, require
 from core.actions.removals import ProofNeeded, remove_names
@@ -21,7 +21,7 @@ from core.net.upgrades import PROTOCOLS
 from core.render import plural
 from core.store.accounts import accounts_allowed
 from core.store.cards import MOST_WORD, tags_counted, written_on
-from core.store.listing import MOST_TEXT, PAGE, Wanted, counts, listing, means_beginning, rows_by_ref
+from core.store.listing import MOST_TEXT, PAGE, Wanted, all_matching, counts, listing, means_beginning, rows_by_ref
 from core.store.teams import team
 from portal import cards, proof
 from portal.gate import gate
@@ -148,13 +148,15 @@ def check(actor: Actor) -> ResponseReturnValue:
 @views.post("/domains/edit")
 @gate(Permission.EDIT_DOMAINS)
 def edit(actor: Actor) -> ResponseReturnValue:
-    """Change tags and responsible person of the selected names, all or none; what was refused stays ticked and typed."""
+    """Change tags and responsible person of the selected names, or of all that match; or of none, and what was refused stays typed."""
     refs, asked = request.form.getlist("ref"), cards.bulk(request.form)
+    matching, every = replace(_wanted(request.form), reader_id=actor.user_id), "every" in request.form
     try:
         with acting() as session:
-            edited = edit_domains(session, actor, refs=refs, bulk=asked, now=now())
+            meant = all_matching(session, require(actor, Permission.READ), matching, AT_ONCE + 1) if every else refs
+            edited = edit_domains(session, actor, refs=meant, bulk=asked, now=now())
     except Refused as refused:
-        values = _page_values(actor, _wanted(request.form), ticked=frozenset(refs), bulk=asked, refused=str(refused))
+        values = _page_values(actor, matching, ticked=frozenset(refs), bulk=asked, every=every, refused=str(refused))
         return page("domains/page.html", part="domains/_list.html", status=422, **values)
     tell("ok" if edited.changed else "info", cards.said(edited, asked))
     return _back()
@@ -194,7 +196,7 @@ def _back() -> ResponseReturnValue:
 
 def _page_values(
     actor: Actor, asked: Wanted, *, typed: str = "", error: str = "", told: Results | None = None,
-    ticked: frozenset[str] = frozenset(), bulk: Bulk = _NO_BULK, refused: str = "",
+    ticked: frozenset[str] = frozenset(), bulk: Bulk = _NO_BULK, every: bool = False, refused: str = "",
 ) -> dict[str, Any]:  # fmt: skip
     account_id = require(actor, Permission.READ)
     by_state = counts(reading(), account_id)
@@ -209,6 +211,7 @@ def _page_values(
         "people": team(reading(), account_id),
         "ticked": ticked,
         "bulk": bulk,
+        "every": every,
         "refused": refused,
         "place": place,
         "counts": by_state,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import re
 
+import pytest
 import sqlalchemy as sa
 from flask.testing import FlaskClient
 
@@ -96,6 +97,35 @@ def test_the_list_shows_filters_and_edits_many(site: Site) -> None:
     assert "(28)" not in theirs
     rows = client.get(f"/domains/rows?ref={refs[5]}", headers={"HX-Request": "true"}).text
     assert '<bdi class="tag">shop</bdi>' in rows
+
+
+def test_every_name_that_matches_is_edited_on_whichever_page(site: Site) -> None:
+    site.add(*(f"n{number}.example" for number in range(60)), *(f"m{number}.other" for number in range(5)))
+    theirs = site.add("n1.example", role="stranger")
+    client, max_ = site.client("owner"), site.actors["manager"].user_ref
+    assert "Every name of this account, on the other pages too" in words(client.get("/domains").text)
+    assert "Every name that matches the filters" in words(client.get("/domains?q=n&sort=name").text)
+    assert "on the other pages too" not in client.get("/domains?q=other").text, "they are all there"
+    done = post(client, "/domains/edit", {"every": "1", "q": ".example", "responsible": max_, "add": "shop"})
+    assert "Tagged 60\u00a0names: shop. max@example.org is responsible for 60\u00a0names now." in client.get(done.location).text
+    assert "m0.other" in client.get("/domains?who=nobody&q=other").text.replace("<wbr>", "")
+    manager = site.client("manager")
+    mine = post(manager, "/domains/edit", {"every": "1", "who": "mine", "responsible": "nobody"})
+    assert "Nobody is responsible for 60\u00a0names now" in manager.get(mine.location).text
+    nothing = post(client, "/domains/edit", {"every": "1", "q": "nowhere", "add": "x"})
+    assert nothing.status_code == 422
+    assert 'class="tag">shop' not in site.client("stranger").get(f"/endpoints/{theirs[0]}").text
+
+
+def test_more_than_may_be_edited_at_once_is_refused_and_stays_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
+    for module in ("core.actions.cards", "portal.views.domains"):
+        monkeypatch.setattr(f"{module}.AT_ONCE", 55)
+    site.add(*(f"n{number}.example" for number in range(60)))
+    refused = post(site.client("owner"), "/domains/edit", {"every": "1", "add": "shop"})
+    assert refused.status_code == 422
+    assert "At most 55 names are edited at once" in refused.text
+    assert 'name="every" value="1" checked' in refused.text
+    assert 'value="shop"' in refused.text
 
 
 def test_an_owner_is_told_of_orphans_and_how_many_a_removal_makes(site: Site) -> None:
