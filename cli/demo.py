@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -24,6 +23,7 @@ from core.actions.policy import Actor
 from core.store.db import Sessions
 from demo import MARK
 from demo.cast import EMAIL, NETWORK, PASSWORD, make_world
+from demo.servers import listening
 from demo.stage import PAST, make_account, write_past, write_world
 
 FOLDER: Final = place.PROJECT / "var" / "demo"
@@ -52,7 +52,7 @@ def demo(port: int | None, data: Path | None) -> None:
         _point_at(folder, plan)
         settings = place.settings(port=port, data=folder)
         child = Child("demo-servers", (sys.executable, "-m", "demo.servers", str(folder)), stop_s=5)
-        servers = up.Beside(child, lambda: _answers(plan))
+        servers = up.Beside(child, lambda: listening(plan))
         up.run(settings, folder, beside=servers, also=[f"All of it is made up. Sign in as {EMAIL} with the password: {PASSWORD}"])
 
 
@@ -100,12 +100,6 @@ def _make(folder: Path, port: int | None, now: datetime) -> dict[str, Any]:
     plan["whole"] = True
     (folder / MARK).write_text(json.dumps(plan, indent=1))
     return plan
-
-
-def _answers(plan: Mapping[str, Any]) -> bool:
-    """Whether the last of the servers listens, and so all of them: a first scan before that would find nobody."""
-    with socket.socket() as probe:
-        return probe.connect_ex((plan["servers"][-1]["address"], plan["port"])) == 0
 
 
 @contextmanager

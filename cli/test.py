@@ -49,7 +49,10 @@ def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
     with ThreadPoolExecutor(1) as beside:  # what the system lacks concerns the tests alone: it comes while the code is checked
         installed = beside.submit(install_missing, os.environ)
         _compile(place.PROJECT)
+        collecting = None if pytest_words else _collecting()
         failed = _failed_checks()
+        if collecting:
+            collecting.wait()
         missing = installed.result()
     chosen = ("-n", _AT_ONCE, "--dist", "loadgroup", *(("-m", "not slow") if fast else ()), *pytest_words)
     with _scratch() as room:
@@ -62,6 +65,12 @@ def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
             failed.append("system packages")
     print(f"Failed: {', '.join(failed)}." if failed else "All passed.")
     return 1 if failed else 0
+
+
+def _collecting() -> subprocess.Popen[bytes]:
+    """A process that reads all tests and writes down their bytecode while the code is checked: each of those that run them would anew."""
+    words = (sys.executable, "-m", "pytest", "--collect-only", "-q", "-p", "no:cacheprovider")
+    return subprocess.Popen(words, cwd=place.PROJECT, env=_environment(), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # noqa: S603 - ours
 
 
 def _failed_checks() -> list[str]:
@@ -127,8 +136,13 @@ def _told(name: str, passed: bool, began: float) -> None:
 
 
 def _run(words: tuple[str, ...], room: Path | None = None) -> int:
-    environ = {**os.environ, "TMPDIR": str(room)} if room else None
+    environ = _environment() | ({"TMPDIR": str(room)} if room else {})
     return subprocess.run((sys.executable, *words), check=False, cwd=place.PROJECT, env=environ).returncode  # noqa: S603 - the words are ours
+
+
+def _environment() -> dict[str, str]:
+    """Ours, in which bytecode is written."""
+    return {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}
 
 
 @contextmanager

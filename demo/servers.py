@@ -46,6 +46,12 @@ QUESTIONS: Final[Mapping[str, tuple[bytes, bytes]]] = {
 """What careful clients ask first, and the answer."""
 
 
+def listening(plan: Mapping[str, Any]) -> bool:
+    """Whether the last of the servers of this plan listens, and so all of them do."""
+    with socket.socket() as probe:
+        return probe.connect_ex((plan["servers"][-1]["address"], plan["port"])) == 0
+
+
 def tls_context(serve: str, chain: Path, key: Path) -> ssl.SSLContext:
     """A context that serves also what no good server would: old protocols, short keys."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)

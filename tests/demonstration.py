@@ -6,17 +6,17 @@ with demonstration(folder) as (world, servers): servers[0].address …
 from __future__ import annotations
 
 import json
-import socket
 import subprocess
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 
 from demo import MARK
 from demo.cast import World, make_world
+from demo.servers import listening
 from demo.stage import write_world
 from tests.conftest import ROOT
 from tests.postgres import free_port
@@ -45,7 +45,7 @@ def demonstration(folder: Path) -> Iterator[tuple[World, Sequence[Server]]]:
     with (folder / "servers.log").open("wb") as log:
         process = subprocess.Popen([sys.executable, "-m", "demo.servers", str(folder)], cwd=ROOT, stdout=log, stderr=log)
     try:
-        eventually(lambda: _answers(plan["servers"][-1]["address"], plan["port"]))
+        eventually(lambda: listening(plan))
         yield (
             world,
             [
@@ -58,8 +58,3 @@ def demonstration(folder: Path) -> Iterator[tuple[World, Sequence[Server]]]:
     finally:
         process.terminate()
         process.wait(10)
-
-
-def _answers(address: str, port: int) -> bool:
-    with closing(socket.socket()) as probe:
-        return probe.connect_ex((address, port)) == 0

@@ -29,11 +29,13 @@ def steps(monkeypatch: pytest.MonkeyPatch, *codes: int) -> None:
     monkeypatch.setattr(test, "checks", lambda: found)
 
 
-def test_fast_leaves_the_slow_ones_out(capfd: pytest.CaptureFixture[str]) -> None:
+def test_fast_leaves_the_slow_ones_out(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    monkeypatch.setenv("PYTHONDONTWRITEBYTECODE", "1")
     assert main.main(["test", "--fast"]) == 0
     shown = capfd.readouterr().out
     assert "1 passed" in shown
     assert shown.endswith("All passed.\n")
+    assert list(project.glob("__pycache__/test_one*.pyc")), "what is compiled once is there for all processes"
 
 
 def test_every_failed_step_is_told_at_the_end(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
