@@ -17,11 +17,11 @@ import click
 
 from cli import place, templates
 
-# What some tests run against, and the Debian packages that have it (a browser without a font draws nothing).
-# Without one of them its tests skip aloud.
+# What some tests run against, one of these programs, and the Debian packages that have the first (a browser without a font draws
+# nothing). Without one of them its tests skip aloud.
 _SYSTEM = (
     ("postgres", "postgresql"),
-    ("chromium", "chromium fonts-dejavu-core"),
+    ("chromium-headless-shell chromium", "chromium-headless-shell fonts-dejavu-core"),
     ("named", "bind9"),
     ("pgbackrest", "pgbackrest"),
     ("sshd", "openssh-server"),
@@ -33,6 +33,7 @@ _SYSTEM = (
     ("sslscan", "sslscan"),
     ("testssl", "testssl.sh"),
 )
+_ELSE = {"chromium-headless-shell fonts-dejavu-core": "chromium fonts-dejavu-core"}
 MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is named by this process
 _SCRATCH = "kc-"
 _ROOM = 8_000_000_000
@@ -113,7 +114,11 @@ def install_missing(environ: Mapping[str, str]) -> list[str]:
         print(f"Installing {' '.join(missing)} for the tests.", flush=True)
         # Installed to be started by tests: systemctl does not start them for everybody meanwhile (systemd's docs/ENVIRONMENT.md).
         quiet = {**environ, "DEBIAN_FRONTEND": "noninteractive", "SYSTEMD_OFFLINE": "1"}
-        for words in (("update", "-qq"), ("install", "-y", "-qq", "--no-install-recommends", *" ".join(missing).split())):
+        install = ("install", "-y", "-qq", "--no-install-recommends")
+        for words in (("update", "-qq"), (*install, *" ".join(missing).split())):
+            subprocess.run(("apt-get", *words), env=quiet, check=False, stdout=subprocess.DEVNULL)  # noqa: S603, S607 - the system's own
+        for packages in _missing():  # one that this release does not have held up the others
+            words = (*install, *_ELSE.get(packages, packages).split())
             subprocess.run(("apt-get", *words), env=quiet, check=False, stdout=subprocess.DEVNULL)  # noqa: S603, S607 - the system's own
         missing = _missing()
     return missing
@@ -121,7 +126,7 @@ def install_missing(environ: Mapping[str, str]) -> list[str]:
 
 def _missing() -> list[str]:
     beyond = os.pathsep.join((os.environ.get("PATH", ""), "/usr/sbin", *(str(path) for path in Path("/usr/lib/postgresql").glob("*/bin"))))
-    return [package for program, package in _SYSTEM if not shutil.which(program, path=beyond)]
+    return [packages for programs, packages in _SYSTEM if not any(shutil.which(program, path=beyond) for program in programs.split())]
 
 
 def _passes(name: str, words: tuple[str, ...]) -> bool:

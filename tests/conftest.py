@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import secrets
 import shutil
@@ -17,6 +18,7 @@ from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
 from core.actions import passwords
+from core.backups import kit
 from core.store import schema
 from core.store.db import Sessions, make_engine
 from tests.mailed import Post
@@ -27,8 +29,11 @@ SHARED = ROOT.parent / "shared"
 
 REAL_HASHER = passwords._HASHER
 passwords._HASHER = PasswordHasher(time_cost=1, memory_cost=8, parallelism=1)
-"""Passwords are dear to hash, on purpose, and thousands are hashed here: in the tests' own processes by the least measure there is.
-Installations that tests start hash by the real one, and so does a test that asks for `real_hashing`. Set before tests.people hashes one."""
+REAL_LOG2_N = kit._LOG2_N
+kit._LOG2_N = 4
+"""Passwords, and fingerprints in recovery kits, are dear to hash, on purpose, and thousands are hashed here: in the tests' own processes by
+the least measure there is. Installations that tests start hash by the real one, and so does a test that asks for `real_hashing`. Set before
+tests.people hashes one."""
 
 
 _COMPILED: Final[dict[Any, Any]] = {}
@@ -54,6 +59,7 @@ for _kind in (SQLiteDialect_pysqlite, PGDialect_psycopg):
 def real_hashing(monkeypatch: pytest.MonkeyPatch) -> Iterator[PasswordHasher]:
     """Passwords are hashed by the measure that people's are: for tests that look at the measure, or at the time it takes."""
     monkeypatch.setattr(passwords, "_HASHER", REAL_HASHER)
+    monkeypatch.setattr(kit, "_LOG2_N", REAL_LOG2_N)
     passwords._nobody.cache_clear()
     yield REAL_HASHER
     passwords._nobody.cache_clear()
@@ -127,10 +133,13 @@ def post(sessions: Sessions, tmp_path: Path) -> Post:
 
 @pytest.fixture(scope="module")
 def browser() -> Iterator[Browser]:
-    """Debian's Chromium. A module's own: while playwright runs, its event loop is in the way of other tests' loops."""
-    chromium = shutil.which("chromium")
+    """Debian's Chromium, without its windows where that is there: it does the same by half the work.
+
+    A module's own: while playwright runs, its event loop is in the way of other tests' loops.
+    """
+    chromium = shutil.which("chromium-headless-shell") or shutil.which("chromium")
     if chromium is None:
-        pytest.skip("Chromium is not installed (apt-get install chromium)")
+        pytest.skip("Chromium is not installed (apt-get install chromium-headless-shell)")
     flags = ["--disable-background-networking", "--disable-component-update", "--disable-sync", "--no-first-run", "--disable-quic"]
     root = ["--no-sandbox"] if os.getuid() == 0 else []  # Chromium's sandbox refuses to be root's
     with sync_playwright() as playwright:
@@ -145,3 +154,10 @@ def shared() -> Path:
     if not SHARED.is_dir():
         pytest.skip("../shared is absent: other people's test data is read from there")
     return SHARED
+
+
+def pytest_collection_finish() -> None:
+    """What was imported is not looked through for cycles again and again."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(20_000, 20, 20)

@@ -39,7 +39,7 @@ Fingerprint = NewType("Fingerprint", str)
 
 FORMAT: Final = "keychest-recovery-kit/1"
 _WHAT: Final = "The recovery kit"
-_LOG2_N: Final = 14
+_LOG2_N = 14
 """scrypt with r=8, p=1 takes 16 MiB and about 50 ms for each guess."""
 _DIGEST_LABEL: Final = b"keychest recovery kit digest v1"
 _OF_THE_OLD_PLACE: Final = ("KEYCHEST_DATA", "DATABASE_URL", "REDIS_URL")
