@@ -6,6 +6,7 @@ half the memory. The price: all of them run the code that was there when `up` wa
 
 from __future__ import annotations
 
+import contextlib
 import gc
 import importlib
 import logging
@@ -13,6 +14,7 @@ import os
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import BinaryIO, NoReturn
 
 from setproctitle import setproctitle
@@ -103,10 +105,10 @@ def _become(title: str, environment: Mapping[str, str], log: int, keep_fds: Sequ
     nothing = os.open(os.devnull, os.O_RDONLY)
     for ours, theirs in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(ours, theirs, inheritable=True)
-    low = 3
-    for kept in (*sorted(keep_fds), os.sysconf("SC_OPEN_MAX")):
-        os.closerange(low, kept)
-        low = kept + 1
+    for number in [int(each.name) for each in Path("/dev/fd").iterdir()]:
+        if number not in {0, 1, 2, *keep_fds}:
+            with contextlib.suppress(OSError):  # by which the folder was read
+                os.close(number)
     sys.stdin, sys.stdout, sys.stderr = (open(each, mode, buffering=1, closefd=False) for each, mode in enumerate("rww"))  # noqa: SIM115 - for the rest of its life
     setproctitle(title)  # before the environment is another: it lies where the title is written, and is looked for there
     os.environ.clear()
