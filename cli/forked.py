@@ -105,10 +105,10 @@ def _become(title: str, environment: Mapping[str, str], log: int, keep_fds: Sequ
     nothing = os.open(os.devnull, os.O_RDONLY)
     for ours, theirs in ((nothing, 0), (log, 1), (log, 2)):
         os.dup2(ours, theirs, inheritable=True)
-    for number in [int(each.name) for each in Path("/dev/fd").iterdir()]:
-        if number not in {0, 1, 2, *keep_fds}:
+    for opened in [int(each.name) for each in Path("/dev/fd").iterdir()]:
+        if opened not in {0, 1, 2, *keep_fds}:
             with contextlib.suppress(OSError):  # by which the folder was read
-                os.close(number)
+                os.close(opened)
     sys.stdin, sys.stdout, sys.stderr = (open(each, mode, buffering=1, closefd=False) for each, mode in enumerate("rww"))  # noqa: SIM115 - for the rest of its life
     setproctitle(title)  # before the environment is another: it lies where the title is written, and is looked for there
     os.environ.clear()

@@ -50,7 +50,7 @@ def test(fast: bool, pytest_words: tuple[str, ...]) -> int:
     with ThreadPoolExecutor(1) as beside:  # what the system lacks concerns the tests alone: it comes while the code is checked
         installed = beside.submit(install_missing, os.environ)
         _compile(place.PROJECT)
-        collecting = None if pytest_words else _collecting()
+        collecting = None if pytest_words or any(place.PROJECT.glob("tests/__pycache__/*.pyc")) else _collecting()
         failed = _failed_checks()
         if collecting:
             collecting.wait()

@@ -104,6 +104,7 @@ def test_a_password_that_was_changed_since_it_was_checked_lets_nobody_in(session
         assert accounts.sign_in(session, checked=checked, now=NOW) is None
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_hashing")
 def test_a_hash_of_less_than_todays_measure_is_renewed_at_sign_in(sessions: Sessions) -> None:
     set_up(sessions)

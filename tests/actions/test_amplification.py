@@ -109,6 +109,7 @@ def moments(count: int = OFTEN) -> Iterator[datetime]:
     return (NOW + timedelta(seconds=MINUTE_S) * turn / count for turn in range(count))
 
 
+@pytest.mark.slow
 def test_a_thousand_adds_of_one_host_at_once_are_one_scan(world: World) -> None:
     for actor in accounts(world.sessions, 50):
         outcomes = add(world, actor, [world.listed] * (OFTEN // 50))
@@ -151,6 +152,7 @@ WAYS: Final[dict[str, Callable[[int], Listed]]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("ways", WAYS)
 def test_a_host_is_not_dialled_in_a_thousand_ways(world: World, ways: str) -> None:
     """One account gets its budget, and all together get theirs, whichever way they vary what they ask for."""
@@ -165,6 +167,7 @@ def test_a_host_is_not_dialled_in_a_thousand_ways(world: World, ways: str) -> No
     assert len(world.dialled) == PORTS_PER_TARGET
 
 
+@pytest.mark.slow
 def test_a_refused_way_stays_refused_when_it_is_asked_for_again_and_again(world: World) -> None:
     (actor,) = accounts(world.sessions, 1)
     for start in range(0, OFTEN, 100):
@@ -173,6 +176,7 @@ def test_a_refused_way_stays_refused_when_it_is_asked_for_again_and_again(world:
     assert len({port for _, port in world.dialled}) == PORTS_PER_NAME
 
 
+@pytest.mark.slow
 def test_scan_now_a_thousand_times_at_once_is_one_scan(world: World) -> None:
     """Pressed by several people at the same time, while nothing is done yet, and again when it is done."""
     people = accounts(world.sessions, 4)

@@ -90,6 +90,7 @@ def test_a_renewed_certificate_is_told_as_well_once_for_each_name(sessions: Sess
     assert tell(sessions, NOW + 2 * DAY) == []
 
 
+@pytest.mark.slow
 def test_turning_bad_is_told_for_each_name_and_being_well_again_too(sessions: Sessions, actor: Actor, root: Forged) -> None:
     wrong = chain(root, 80, names=("c.example",))
     for day, served, expected in (
@@ -247,6 +248,7 @@ def test_a_certificate_that_comes_back_at_two_names_is_told_for_both(sessions: S
         assert tell(sessions, NOW + day * DAY) == expected, day
 
 
+@pytest.mark.slow
 def test_an_intermediate_that_ended_is_told_for_each_name(sessions: Sessions, actor: Actor, root: Forged) -> None:
     intermediate = make_intermediate(root, not_before=NOW - 400 * DAY, not_after=NOW - DAY)
     leaf = make_leaf(["a.example", "b.example"], intermediate, not_before=NOW - DAY, not_after=NOW + 80 * DAY)

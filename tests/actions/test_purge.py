@@ -65,6 +65,7 @@ def bin_of_two(sessions: Sessions) -> tuple[Actor, Actor]:
     return mine, theirs
 
 
+@pytest.mark.slow
 def test_what_lay_there_for_thirty_days_goes_with_all_that_refers_to_it_and_nothing_else(
     sessions: Sessions, bin_of_two: tuple[Actor, Actor]
 ) -> None:
@@ -84,6 +85,7 @@ def test_what_lay_there_for_thirty_days_goes_with_all_that_refers_to_it_and_noth
         assert purge.purge_bin(session, WORKER, now=at) == purge.Purged(), "there is nothing left to go"
 
 
+@pytest.mark.slow
 def test_without_a_young_proven_backup_nothing_goes(sessions: Sessions, bin_of_two: tuple[Actor, Actor]) -> None:
     at = GONE + timedelta(hours=1)
 
@@ -111,6 +113,7 @@ def test_without_a_young_proven_backup_nothing_goes(sessions: Sessions, bin_of_t
         assert purge.purge_bin(session, WORKER, now=at).names == 1
 
 
+@pytest.mark.slow
 def test_so_much_at_a_time_oldest_first_and_an_account_after_its_names(sessions: Sessions) -> None:
     with sessions.writing() as session:
         owner, _ = person(session, "mira@example.org")

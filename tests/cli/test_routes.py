@@ -10,6 +10,7 @@ from portal.gate import PUBLIC
 from portal.routes import application
 
 
+@pytest.mark.slow
 def test_every_route_is_told_with_its_permission_or_its_reason(capfd: pytest.CaptureFixture[str]) -> None:
     assert main.main(["routes", "--json"]) == 0
     told = json.loads(capfd.readouterr().out)
@@ -29,6 +30,7 @@ def test_every_route_is_told_with_its_permission_or_its_reason(capfd: pytest.Cap
     assert by_rule["/team/invite", "POST"] == {"rule": "/team/invite", "methods": ["POST"], "permission": "manage_team"}
 
 
+@pytest.mark.slow
 def test_without_json_it_is_a_list_for_people(capfd: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("COLUMNS", "200")
     assert main.main(["routes"]) == 0

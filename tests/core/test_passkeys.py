@@ -79,6 +79,7 @@ NESTED = st.recursive(PLAIN, lambda inner: st.lists(inner) | st.dictionaries(st.
 HOSTILE = st.text(max_size=200) | NESTED.map(json.dumps)
 
 
+@pytest.mark.slow
 @given(answer=HOSTILE)
 def test_whatever_comes_is_an_answer_or_is_refused(answer: str) -> None:
     for ask in (

@@ -228,6 +228,7 @@ def test_memory_stays_flat_over_200_megabytes(tmp_path: object) -> None:
     assert (into.taken, into.sha256.hexdigest()) == (size, told[0].plain_sha256)
 
 
+@pytest.mark.slow
 def test_memory_stays_flat_for_zeros_too() -> None:
     """64 KiB of gzip may stand for 64 MiB."""
     packer = zlib.compressobj(9, wbits=31)

@@ -80,6 +80,7 @@ def test_kit_and_escrow_go_apart_from_the_first_target_to_the_offline_key_alone(
                 seal.unseal_small(path.read_bytes(), [keys.drill_identity(yard.folder)])
 
 
+@pytest.mark.slow
 def test_the_kit_is_written_at_every_change_and_not_otherwise(yard: Yard) -> None:
     yard.back_up()
     yard.pass_time(timedelta(hours=1))
@@ -91,6 +92,7 @@ def test_the_kit_is_written_at_every_change_and_not_otherwise(yard: Yard) -> Non
     assert len(yard.files("second/kits", ".age")) == 2
 
 
+@pytest.mark.slow
 def test_the_accident_a_copy_with_sixty_per_cent_of_the_accounts(yard: Yard) -> None:
     yard.add_accounts(1_000 // 10)
     backup = yard.back_up()
@@ -184,6 +186,7 @@ def _empty(yard: Yard, backup: Backup) -> None:
     replace_sealed(yard, stored_of(backup), run)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
@@ -209,6 +212,7 @@ def test_what_is_wrong_is_told_by_name(yard: Yard, spoil: Callable[[Yard, Backup
     assert yard.known(backup.ref).restorable is False
 
 
+@pytest.mark.slow
 def test_accounts_made_since_lower_coverage_and_are_an_alarm_once_an_interval_is_over(yard: Yard) -> None:
     yard.add_accounts(3)
     backup = yard.back_up()
@@ -356,6 +360,7 @@ def test_retention_keeps_the_newest_proven_and_removes_what_is_too_old(yard: Yar
     assert removed == 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("why", ["hold", "clock ahead", "clock behind", "not proven"])
 def test_nothing_is_removed(yard: Yard, why: str) -> None:
     yard.keep = "hourly=0,daily=1,weekly=0,monthly=0"

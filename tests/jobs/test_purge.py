@@ -45,6 +45,7 @@ def run(yard: Yard, url: str) -> tuple[list[str], timedelta]:
         return sorted(session.scalars(sa.select(Watch.name))), next_at.astimezone(UTC) - yard.at
 
 
+@pytest.mark.slow
 def test_it_waits_for_a_proven_backup_and_comes_once_a_day(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
     url = yard.sessions.engine.url.render_as_string(hide_password=False)
     with caplog.at_level(logging.WARNING, "keychest.purge"):

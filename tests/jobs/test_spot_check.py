@@ -89,6 +89,7 @@ def test_private_ranges_stay_closed_though_accounts_may_dial_them(context: Conte
     assert good[0].connections == before
 
 
+@pytest.mark.slow
 def test_many_names_of_one_address_are_let_rest(context: Context, good: tuple[Server, bytes], resolver: str) -> None:
     before = good[0].connections
     names = [f"n{number}.many.test" for number in range(PER_ADDRESS + 5)]

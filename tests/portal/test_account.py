@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import timedelta
 
+import pytest
 import sqlalchemy as sa
 
 from core.actions.factors import begin_app, confirm_app
@@ -32,6 +33,7 @@ def test_an_owner_names_it_and_others_are_told_who_may(site: Site) -> None:
     assert "Remove the account" not in viewers
 
 
+@pytest.mark.slow
 def test_removing_it_waits_for_a_second_person_and_comes_back_whole(site: Site) -> None:
     site.add("a.example", "b.example")
     client, manager = site.client("owner"), site.client("manager")

@@ -167,6 +167,7 @@ def _ask(client: FlaskClient, route: str, there: dict[str, str]) -> TestResponse
     return client.get(path) if method == "GET" else post(client, path, {"reason": "Because of an incident"})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("route", ROUTES)
 @pytest.mark.parametrize("who", ["owner", "manager", "viewer", "stranger"])
 def test_people_of_accounts_get_nothing_of_it(site: Site, who: str, route: str) -> None:
@@ -303,6 +304,7 @@ def test_before_the_first_backup(site: Site) -> None:
     assert 'id="state">' in page, "nothing is under way, so nothing asks again"
 
 
+@pytest.mark.slow
 def test_while_the_first_one_is_made_its_steps_are_told_and_asked_for_again(site: Site) -> None:
     with writing(site) as session:
         row = begin_backup(session, WORKER, engine="sqlite", kind="due", lease=LEASE, now=NOW)
@@ -425,6 +427,7 @@ def test_a_drill_that_came_nowhere_says_so(site: Site) -> None:
     assert "Fidelity not known" in told(page)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", sorted(KINDS))
 def test_every_alarm_is_the_first_sentence_and_a_message_that_stays(site: Site, kind: str) -> None:
     with writing(site) as session:

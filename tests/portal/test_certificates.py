@@ -152,6 +152,7 @@ def test_an_intermediate_has_a_page_of_its_own(site: Site) -> None:
     assert "Before and after" not in page.text
 
 
+@pytest.mark.slow
 def test_a_thousand_names_come_in_groups_a_hundred_at_a_time(site: Site) -> None:
     chain = make_chain(["shop.example", "*.shop.example", *(f"n{number}.example" for number in range(1_000))])
     digest = _serve(site, chain)
@@ -205,6 +206,7 @@ HOSTILE = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("words", HOSTILE.values(), ids=HOSTILE)
 def test_hostile_subjects_stay_text(site: Site, words: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cryptography.x509.name._NAMEOID_LENGTH_LIMIT", {})  # a CA that does not keep to 64 characters
@@ -246,6 +248,7 @@ def test_bytes_that_are_no_certificate_are_kept_and_named(site: Site) -> None:
     assert "could not be read" in client.get("/certificates").text
 
 
+@pytest.mark.slow
 @needs("oddcerts")
 @pytest.mark.parametrize("one_in", [10, pytest.param(1, marks=pytest.mark.slow)])
 def test_every_odd_certificate_has_a_page(site: Site, one_in: int) -> None:
@@ -274,6 +277,7 @@ def test_every_odd_certificate_has_a_page(site: Site, one_in: int) -> None:
     assert shown == len({sha256(der) for der in ders})
 
 
+@pytest.mark.slow
 def test_naughty_strings_in_subjects_and_searches_stay_text(site: Site, shared: Path) -> None:
     strings = [text for text in json.loads((shared / "vectors/text/blns.json").read_text()) if text.strip()]
     digest = _serve(site, make_chain(["shop.example"]))

@@ -267,6 +267,7 @@ def test_the_broker_away_is_told_and_kept_mails_too(make_site: MakeSite) -> None
     assert "Scans are waiting" not in site.client().get("/sign-in").text, "strangers are told nothing"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("silent", "age_s", "told"), [("", 5, False), ("", 60, False), ("worker.scan", 61, True), ("clock", 61, True), ("none", 0, True)]
 )

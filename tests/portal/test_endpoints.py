@@ -124,6 +124,7 @@ def test_a_scan_is_not_asked_for_without_a_token_or_by_get(site: Site) -> None:
     assert owner.get(f"/endpoints/{ref}/scan").status_code == 405
 
 
+@pytest.mark.slow
 def test_history_goes_back_to_the_beginning_page_by_page(site: Site) -> None:
     (ref,) = site.add("shop.example")
     chains = [make_chain(["shop.example"]) for _ in range(20)]
@@ -144,6 +145,7 @@ def test_history_goes_back_to_the_beginning_page_by_page(site: Site) -> None:
     assert client.get(f"/endpoints/{ref}?before=nonsense").status_code == 200
 
 
+@pytest.mark.slow
 def test_what_ends_by_removal_is_not_told_as_cured(site: Site) -> None:
     (ref,) = site.add("shop.example")
     old = make_chain(["shop.example"], not_before=NOW - 85 * DAY, not_after=NOW - DAY)
@@ -213,6 +215,7 @@ def test_a_name_of_253_characters_is_whole_on_its_own_page(site: Site) -> None:
     assert name.replace(".", ".<wbr>") in page.text
 
 
+@pytest.mark.slow
 def test_naughty_strings_stay_text(site: Site, shared: Path) -> None:
     ref = _served(site)
     strings = [text for text in json.loads((shared / "vectors/text/blns.json").read_text()) if text.strip()]
@@ -246,6 +249,7 @@ def test_one_machine_is_watched_by_its_address(site: Site) -> None:
     assert "is watched on its own already. Nothing changed." in client.get(again.headers["Location"]).text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("typed", ["", "shop.example", "192.0.2.300", "fe80::1%eth0", "<b>"])
 def test_what_is_no_address_comes_back_with_a_sentence(site: Site, typed: str) -> None:
     answer = post(site.client("owner"), f"/endpoints/{_served(site)}/machine", {"address": typed})

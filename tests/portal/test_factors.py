@@ -114,6 +114,7 @@ def test_it_is_given_up_by_the_password(make_site: Callable[..., Site]) -> None:
     assert post(site.client(), "/sign-in", {"email": PEOPLE["owner"], "password": PASSWORD}).location == "/"
 
 
+@pytest.mark.slow
 def test_lost_keys_are_told_and_nobody_gets_in_without(make_site: Callable[..., Site], tmp_path: Path) -> None:
     site = make_site()
     secret, codes = with_app(site)

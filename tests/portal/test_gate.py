@@ -145,6 +145,7 @@ def test_the_matrix_names_every_route(site: Site) -> None:
     assert routes == set(MATRIX)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("who", WHO)
 def test_everybody_gets_what_is_theirs(site: Site, who: str) -> None:
     ref, digest = served(site)

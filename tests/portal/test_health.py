@@ -81,6 +81,7 @@ def test_all_is_well(sessions: Sessions, redis_url: str) -> None:
     )
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", NAMES)
 def test_a_process_that_is_silent_for_too_long(sessions: Sessions, redis_url: str, name: str) -> None:
     all_beat(sessions, **{name.replace(".", "_"): 30})

@@ -250,6 +250,7 @@ def test_a_provider_that_is_not_well_holds_nobody_else_up(office: Office) -> Non
     assert "canary" not in page
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", ["enter", "connect"])
 def test_no_transaction_is_open_while_the_provider_is_asked(office: Office, kind: str) -> None:
     """On SQLite a writer waits for the other: somebody else's write must go through in the middle."""

@@ -32,6 +32,7 @@ def signing_in(client: FlaskClient, device: Device, **more: str) -> TestResponse
     return post(client, "/sign-in/passkey/enter", {"answer": device.sign(asked), "next": "/bin", **more})
 
 
+@pytest.mark.slow
 def test_one_is_added_shown_used_and_taken_away(site: Site) -> None:
     client, device, answer = added(site, "<b>Mira's</b> laptop")
     assert len(re.findall(r"<li>[a-z2-7]{4}(?:-[a-z2-7]{4}){3}</li>", answer.text)) == 10

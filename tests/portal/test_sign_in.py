@@ -186,6 +186,7 @@ def hasher(site: Site, monkeypatch: pytest.MonkeyPatch) -> Iterator[Witnessed]:
     passwords._nobody.cache_clear()
 
 
+@pytest.mark.slow
 def test_others_can_write_while_a_password_is_verified(site: Site, hasher: Witnessed) -> None:
     right: dict[str, str | list[str]] = {"email": PEOPLE["owner"], "password": PASSWORD}
     assert post(site.client(), "/sign-in", right).status_code == 303

@@ -91,6 +91,7 @@ def test_another_s_invitation_is_not_taken_by_who_is_signed_in(site: Site) -> No
     assert role_of(site, "eve@elsewhere.example") == ["owner"]
 
 
+@pytest.mark.slow
 def test_removing_and_bringing_back(site: Site) -> None:
     owner, manager = site.client("owner"), site.client("manager")
     ref = site.actors["manager"].user_ref

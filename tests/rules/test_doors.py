@@ -1,7 +1,8 @@
 """Doors are enforced, not requested: who opens sockets, who asks the time, who sends mail."""
 
 import ast
-from collections.abc import Iterator
+import functools
+from collections.abc import Sequence
 from pathlib import Path
 
 from tests.conftest import ROOT
@@ -21,9 +22,10 @@ RESULTS = {
 CLOCKS = ("jobs", "portal", "cli", "wsgi.py")
 
 
-def modules() -> Iterator[tuple[str, ast.Module]]:
-    for path in (ROOT / "wsgi.py", ROOT / "config.py", *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py")))):
-        yield path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())
+@functools.cache
+def modules() -> Sequence[tuple[str, ast.Module]]:
+    paths = (ROOT / "wsgi.py", ROOT / "config.py", *(path for folder in FOLDERS for path in sorted((ROOT / folder).rglob("*.py"))))
+    return [(path.relative_to(ROOT).as_posix(), ast.parse(path.read_text())) for path in paths]
 
 
 def imported(tree: ast.Module) -> set[str]:

@@ -27,6 +27,7 @@ def actor(sessions: Sessions) -> Actor:
     return actor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sort", ["worst", "ends", "name", "nonsense"])
 @pytest.mark.parametrize("state", ["", "ok", "unk"])
 def test_pages_hold_every_row_once_forward_and_back(sessions: Sessions, actor: Actor, sort: str, state: str) -> None:
@@ -60,6 +61,7 @@ def test_a_place_in_the_list_holds_when_its_row_moves_or_goes(sessions: Sessions
         assert listing(session, actor.account_id or 0, Wanted(after=first.next), PAGES).rows == expected
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("cursor", ["", "x", "~", "~~", "9~1~x", "0~999999999999999999999~x", "0~-1~x", "²~²~x", "n01.example~nobody"])
 def test_what_is_no_place_in_the_list_is_the_first_page(sessions: Sessions, actor: Actor, cursor: str) -> None:
     with sessions.reading() as session:

@@ -73,6 +73,7 @@ CASES = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("text", list(CASES))
 def test_texts_find_names(sessions: Sessions, actor: Actor, with_or_without: str, text: str) -> None:
     assert found(sessions, actor, text) == CASES[text]
@@ -113,6 +114,7 @@ def test_finds_follow_a_rename_the_bin_a_restore_and_a_purge(sessions: Sessions,
             assert session.execute(few).all() == []
 
 
+@pytest.mark.slow
 def test_many_finds_are_read_in_the_list_s_order(sessions: Sessions) -> None:
     with sessions.writing() as session:
         actor = make_actor(session)

@@ -209,6 +209,7 @@ def smtp(refused: Sequence[str] = (), *, content: bytes = b"250 ok") -> Behaviou
     return behave
 
 
+@pytest.mark.slow
 def test_who_is_refused_is_told_and_tried_again_after_the_others(tmp_path: Path) -> None:
     telling, path = many(14), tmp_path / "told"
     refused = [letter.address for letter in telling.letters[:12]]

@@ -121,6 +121,7 @@ def test_the_digest_changes_with_any_secret_and_with_nothing_else(tmp_path: Path
     assert len({first, *map(kit.digest, others)}) == 1 + len(others)
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("real_hashing")
 def test_the_public_list_tells_nothing_twice_and_matches_what_is_in_use(tmp_path: Path) -> None:
     place = place_in(tmp_path)

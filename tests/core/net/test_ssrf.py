@@ -20,7 +20,6 @@ from core.net.guard import Network
 from core.net.lists import read_target
 from core.net.names import NameRefused, read_name
 from core.scanner.facts import FailureKind, Scan, Stage, Target
-from core.scanner.handshake import Budget
 from core.scanner.path import Roots
 from core.scanner.scan import Outlook, scan_all, scan_target
 from core.scanner.verdict import judge
@@ -39,8 +38,8 @@ INSIDE: Final = (
     "2001:0:808:808::80ff:fffe", "224.0.0.1", "239.255.255.255", "ff02::1", "255.255.255.255", "fec0::1",
 )  # fmt: skip
 
-PATIENT: Final = Budget(total_s=120, dns_s=60)
-"""Hundreds of names are asked for at once, of a DNS in this very process: a busy machine may take its time."""
+AT_ONCE: Final = 20
+"""Hundreds of names are asked for, of a DNS in this very process: all at once, a busy machine would be late with some answers."""
 
 
 def now() -> datetime:
@@ -92,7 +91,9 @@ def scanned(targets: Sequence[Target], resolver: str = "", allow: Sequence[Netwo
 
     async def run() -> dict[Target, Scan]:
         wanted = [(target, target, allow) for target in targets]
-        return {target: scan async for target, scan in scan_all(wanted, Outlook((resolver,) if resolver else (), budget=PATIENT), now=now)}
+        return {
+            target: scan async for target, scan in scan_all(wanted, Outlook((resolver,) if resolver else ()), now=now, in_flight=AT_ONCE)
+        }
 
     with dialled() as asked:
         return asyncio.run(run()), asked

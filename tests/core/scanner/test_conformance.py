@@ -38,6 +38,7 @@ def number(pattern: str, text: str) -> tuple[int, ...]:
     return tuple(map(int, found.groups()))
 
 
+@pytest.mark.slow
 @needs("x509-limbo")
 def test_limbo_differs_where_the_page_says_so_and_nowhere_else() -> None:
     every = json.loads(gzip.decompress(LIMBO.read_bytes()))["testcases"]

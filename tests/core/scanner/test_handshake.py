@@ -282,6 +282,7 @@ def test_a_certificate_that_cryptography_cannot_read_survives() -> None:
     assert got.scts == b""
 
 
+@pytest.mark.slow
 def test_one_context_is_shared_by_many_at_once_and_nothing_leaks(chain: Chain) -> None:
     async def many(port: int) -> set[tuple[bytes, ...]]:
         got = await asyncio.gather(*(one("127.0.0.1", port, Budget()) for _ in range(60)))

@@ -78,6 +78,7 @@ def ended() -> Iterator[dict[str, Ended]]:
         yield ended
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_an_ill_meaning_server_ends_typed_and_in_time(ended: dict[str, Ended], name: str) -> None:
     ill, one = CASES[name], ended[name]

@@ -84,6 +84,7 @@ def test_unreadable_names_of_a_served_certificate_are_an_error() -> None:
     }
 
 
+@pytest.mark.slow
 @needs("oddcerts")
 def test_no_odd_certificate_breaks_a_scan_or_passes_in_silence(caplog: pytest.LogCaptureFixture) -> None:
     root = make_root(now=NOW)
@@ -106,6 +107,7 @@ def test_verified_paths_know_their_trouble() -> None:
         assert path.verified == (path.trouble is None)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, database=None)
 @given(st.data())
 def test_damaged_chains_are_judged_all_the_same(data: st.DataObject) -> None:

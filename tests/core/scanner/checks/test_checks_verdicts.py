@@ -20,6 +20,7 @@ BESIDE = {"CERT-DIFFER", "CERT-PAIR"}
 """Rules that need more than one chain: their verdicts are tested on their own."""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", CASES, ids=[case.title for case in CASES])
 def test_exactly_these_findings(case: Case) -> None:
     address = judged(case)
