@@ -32,7 +32,8 @@ def child(name, code):
         return supervisor.Child(name, (code, name), stop_s=told["stop_s"], module="child")
     return supervisor.Child(name, (sys.executable, "-c", code, name), stop_s=told["stop_s"])
 stages = [[child(*item) for item in stage.items()] for stage in told["stages"]]
-run = supervisor.Supervisor(stages, os.environ, Path(told["logs"]), lambda line: print(line, flush=True), told["delay_s"])
+given = {name: value for name, value in os.environ.items() if name != "KC_PARENT"}
+run = supervisor.Supervisor(stages, given, Path(told["logs"]), lambda line: print(line, flush=True), told["delay_s"])
 run.listen()
 print("supervising", flush=True)
 run.run()
@@ -99,7 +100,7 @@ class Run:
         told: dict[str, Any] = {"stages": codes, "logs": str(self.logs), "stop_s": stop_s, "delay_s": delay_s, "forked": self.forked}
         self.process = subprocess.Popen(
             [sys.executable, "-c", PROGRAM, json.dumps(told)],
-            env=dict(os.environ, KC_MARK=self.mark, PYTHONPATH=str(PROJECT)),
+            env=dict(os.environ, KC_MARK=self.mark, KC_PARENT="its own", PYTHONPATH=str(PROJECT)),
             stdout=subprocess.PIPE,
             text=True,
         )
@@ -127,6 +128,7 @@ def test_a_child_has_nothing_of_its_parent_but_what_it_is_given(run: Run) -> Non
     assert told["files"] == ["0", "1", "2"]
     assert told["reads"] == os.devnull
     assert (told["environment"]["KC_MARK"], told["environment"]["PYTHONPATH"]) == (run.mark, str(PROJECT))
+    assert "KC_PARENT" not in told["environment"]
     assert (told["blocked"], told["handled"]) == ([], [])
     assert sorted((run.logs / "telling.log").read_text().split()) == ["complained", "said"]
     process.send_signal(signal.SIGTERM)
