@@ -1,7 +1,8 @@
 """A child that is forked from this process rather than started as a program of its own.
 
-What it needs is imported once, here, and its pages are shared: an installation of six processes starts in half the time, and holds
-half the memory. The price: all of them run the code that was there when `up` was started, until it is started again.
+What it needs is imported once, here, and its pages are shared: an installation of six processes starts in less than half the time, and
+holds little more than half the memory (decision 0013 has the figures). The price: all of them run the code that was there when `up` was
+started, until it is started again.
 """
 
 from __future__ import annotations

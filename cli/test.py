@@ -37,7 +37,7 @@ _ELSE = {"chromium-headless-shell fonts-dejavu-core": "chromium fonts-dejavu-cor
 MEMORY = Path("/dev/shm")  # noqa: S108 - what is made in it is named by this process
 _SCRATCH = "kc-"
 _ROOM = 8_000_000_000
-_AT_ONCE = "3"  # two cores, and half of the tests wait for processes that they started
+_AT_ONCE = "3"  # by which two cores are never idle; nothing is late with four either
 _NO_TESTS = 5  # pytest's exit code when none was chosen
 
 

@@ -6,18 +6,23 @@ import functools
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import TypeVar
 
 import click
+from sqlalchemy.orm import Session
 
 from cli import place
 from cli.db import engine_for, make_ready, require_ready
 from cli.words import USAGE, Sorry
+from config import Settings
 from core.actions.accounts import create_user, issue_welcome_link
 from core.actions.factors import drop_factor
 from core.actions.operators import disable_user, enable_user
 from core.actions.policy import Actor, Refused
 from core.store.accounts import user_by_email
 from core.store.db import Sessions
+
+T = TypeVar("T")
 
 
 @click.group("user")
@@ -49,11 +54,7 @@ def drop_factor_command(email: str, data: Path | None) -> None:
     """Take the second factor of somebody away who lost device and recovery codes. Their sign-ins end; make sure that it is them."""
     settings = place.settings(data=data)
     require_ready(settings, data)
-    try:
-        with engine_for(settings, "portal") as engine, Sessions(engine).writing() as session:
-            drop_factor(session, Actor(terminal=True), email=email, now=datetime.now(UTC))
-    except Refused as refusal:
-        raise Sorry(str(refusal), USAGE) from None
+    _act(settings, functools.partial(drop_factor, email=email))
     print(f"The password of {email} alone signs them in now, and a mail tells them so.")
 
 
@@ -76,25 +77,30 @@ def enable_command(email: str, data: Path | None) -> None:
 
 
 def _switch(data: Path | None, email: str, act: Callable[..., str | None]) -> None:
+    """Disable or enable whoever has this address."""
     settings = place.settings(data=data)
     require_ready(settings, data)
-    try:
-        with engine_for(settings, "portal") as engine, Sessions(engine).writing() as session:
-            found = user_by_email(session, email)
-            if found is None:
-                raise Sorry(f"There is no user with the address {email}. Nothing was changed.", USAGE)
-            act(session, Actor(terminal=True), user_ref=found.ref, now=datetime.now(UTC))
-    except Refused as refusal:
-        raise Sorry(str(refusal), USAGE) from None
+
+    def by_address(session: Session, actor: Actor, *, now: datetime) -> None:
+        found = user_by_email(session, email)
+        if found is None:
+            raise Refused(f"There is no user with the address {email}. Nothing was changed.")
+        act(session, actor, user_ref=found.ref, now=now)
+
+    _act(settings, by_address)
 
 
 def _print_link(data: Path | None, issue: Callable[..., str]) -> None:
     settings = place.settings(data=data)
     place.make_private(settings.data)
     make_ready(settings, data)
+    print(f"{place.public_url(settings)}/welcome/{_act(settings, issue)}")
+
+
+def _act(settings: Settings, act: Callable[..., T]) -> T:
+    """What the act gives that is done from this terminal, in one transaction. Raises Sorry where it is refused."""
     try:
         with engine_for(settings, "portal") as engine, Sessions(engine).writing() as session:
-            token = issue(session, Actor(terminal=True), now=datetime.now(UTC))
+            return act(session, Actor(terminal=True), now=datetime.now(UTC))
     except Refused as refusal:
         raise Sorry(str(refusal), USAGE) from None
-    print(f"{place.public_url(settings)}/welcome/{token}")

@@ -10,6 +10,7 @@ from cli import main, place, test
 
 pytestmark = pytest.mark.slow  # each starts pytest
 ALONE = ("-n", "0")
+INSTALL = test.install_missing
 
 
 @pytest.fixture(autouse=True)
@@ -60,6 +61,23 @@ def test_a_missing_package_fails_the_run_only_in_ci(capfd: pytest.CaptureFixture
     monkeypatch.setenv("CI", "true")
     assert main.main(["test", "--fast", *ALONE]) == 1
     assert capfd.readouterr().out.endswith("Failed: system packages.\n")
+
+
+def test_a_package_that_this_release_lacks_holds_up_no_other_and_another_stands_in(monkeypatch: pytest.MonkeyPatch, project: Path) -> None:
+    """An apt-get that stands in, since a test installs nothing: as the real one, it does none of a list in which it does not know one."""
+    (project / "bin").mkdir()
+    apt = project / "bin" / "apt-get"
+    apt.write_text(f"""#!/bin/sh
+case "$*" in *new-browser*) exit 100 ;; esac
+case "$*" in install*old-browser*) : >{project}/bin/old; chmod 755 {project}/bin/old ;; esac
+case "$*" in install*database*) : >{project}/bin/db; chmod 755 {project}/bin/db ;; esac
+""")
+    apt.chmod(0o755)
+    monkeypatch.setattr(test, "_SYSTEM", (("new old", "new-browser fonts"), ("db", "database"), ("none", "no-such")))
+    monkeypatch.setattr(test, "_ELSE", {"new-browser fonts": "old-browser fonts"})
+    monkeypatch.setattr(os, "geteuid", lambda: 0)
+    monkeypatch.setenv("PATH", f"{project}/bin:/bin:/usr/bin")
+    assert INSTALL(os.environ) == ["no-such"]
 
 
 def test_what_tests_write_lies_in_memory_and_is_gone_afterwards(
