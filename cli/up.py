@@ -80,7 +80,8 @@ def run(settings: Settings, data: Path | None = None, *, beside: Beside | None =
         queues, backups = _backups(settings)
         first = Child("broker", own.argv, stop_s=10, orphaned_by=signal.SIGTERM) if own else None  # asked to end: it has a file to write
         before = [child for child in (first, beside and beside.child) if child]
-        stages = (*([child] for child in before), *_stages(listener, queues))
+        sealed = _sealed(settings)
+        stages = (*([child] for child in before), *_stages(listener, queues, sealed=not sealed))
         supervisor = Supervisor(stages, _environment(settings, own), logs, say)
         supervisor.listen()
         if own and first:
@@ -88,7 +89,7 @@ def run(settings: Settings, data: Path | None = None, *, beside: Beside | None =
         if beside:
             _start(supervisor, beside.child, beside.ready, "")
         say(f"KeyChest is at http://localhost:{settings.port} (data in {settings.data}; Ctrl-C stops it).")
-        for line in (*exposure(settings), *backups, *also):
+        for line in (*exposure(settings), *backups, *sealed, *also):
             say(line)
         if setup_token:
             say(f"Nobody has set it up yet. This link works once, for 24 hours: {settings.public_url}/setup/{setup_token}")
@@ -204,12 +205,24 @@ def _backups(settings: Settings) -> tuple[tuple[str, ...], tuple[str, ...]]:
     return (*QUEUES, BACKUP), ()
 
 
-def _stages(listener: socket.socket, queues: tuple[str, ...]) -> tuple[tuple[Child, ...], ...]:
+def _sealed(settings: Settings) -> tuple[str, ...]:
+    """Why the log is not sealed by this `up`, in a line; () where it is."""
+    try:
+        settings.database("audit")
+    except SettingError:
+        return (
+            "Nothing is sealed into the log: DATABASE_URL_AUDIT is not set. What happens waits in the database. docs/runbook.md says how.",
+        )
+    return ()
+
+
+def _stages(listener: socket.socket, queues: tuple[str, ...], *, sealed: bool) -> tuple[tuple[Child, ...], ...]:
     """Who is started, in this order; stopped in the reverse one."""
     workers = tuple(Child(f"worker-{queue}", (queue,), stop_s=20, module="jobs.worker") for queue in queues)
     portal = Child("portal", (str(listener.fileno()),), stop_s=10, keep_fds=(listener.fileno(),), module="wsgi")
     clock = Child("clock", (), stop_s=10, module="jobs.clock")
-    return workers, (portal,), (clock,)
+    sequencer = (Child("sequencer", (), stop_s=10, module="cli.sequencer"),) if sealed else ()
+    return sequencer, workers, (portal,), (clock,)
 
 
 def _environment(settings: Settings, own: broker.Broker | None) -> dict[str, str]:

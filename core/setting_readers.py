@@ -43,6 +43,14 @@ def per_minute(value: str) -> int:
     return int(value)
 
 
+def origin(value: str) -> str:
+    """The name of a log."""
+    name = value.strip()
+    if not name or "://" in name or "+" in name or name.endswith("/") or any(char.isspace() or char < " " for char in name):
+        raise ValueError("write the address of the log without https:// and without a slash at the end, for example keychest.example/log")
+    return name
+
+
 def _is_whole(value: str) -> bool:
     return value.strip().isascii() and value.strip().isdecimal()
 

@@ -1,0 +1,67 @@
+"""Erasing: salts and values go, what strangers see stays, and every proof holds. A list outside the database makes it last."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Session
+
+from audit.keeper import Keeper
+from audit.tables import CountedEvent, Erasure, PrivatePart
+from core.store.db import Sessions
+
+_CHUNK = 500
+Place = tuple[int, int]
+"""The number of a log, and an index in it."""
+
+
+def private_of_account(session: Session, account_ref: str) -> list[Place]:
+    """Where the private parts of an account's entries are."""
+    found = session.execute(sa.select(PrivatePart.log, PrivatePart.index).where(PrivatePart.account_ref == account_ref))
+    return [(log, index) for log, index in found]
+
+
+def private_of_person(session: Session, user_ref: str) -> list[Place]:
+    """Where the private parts of what a person did are."""
+    found = session.execute(sa.select(PrivatePart.log, PrivatePart.index).where(PrivatePart.actor == f"user:{user_ref}"))
+    return [(log, index) for log, index in found]
+
+
+def erase_private(session: Session, places: list[Place], now: datetime) -> int:
+    """Erase the private parts at these places; how many there were. Part of an action, which asks the policy and appends an event."""
+    erased = 0
+    for log in sorted({each[0] for each in places}):
+        indexes = sorted(index for number, index in places if number == log)
+        for at in range(0, len(indexes), _CHUNK):
+            some = indexes[at : at + _CHUNK]
+            chosen = sa.select(PrivatePart.index).where(PrivatePart.log == log, PrivatePart.index.in_(some))
+            there = session.scalars(chosen).all()
+            if there:
+                session.execute(sa.delete(PrivatePart).where(PrivatePart.log == log, PrivatePart.index.in_(there)))
+                session.execute(sa.insert(Erasure), [{"log": log, "index": index, "at": now} for index in there])
+            erased += len(there)
+    return erased
+
+
+def erase_counted(session: Session, user_ref: str) -> int:
+    """Erase what was counted of a person: commitments stay, so that the digest can be made again. How many."""
+    gone = sa.update(CountedEvent).where(CountedEvent.actor == f"user:{user_ref}", CountedEvent.index.is_not(None))
+    done = session.execute(gone.values(actor="", salt="", public={}, private={}))
+    return int(done.rowcount)  # type: ignore[attr-defined]
+
+
+def carry_erasures(sessions: Sessions, keeper: Keeper, now: datetime) -> None:
+    """The list outside and the database agree: what either knows to be erased is so in both. Raises KeeperError, OSError."""
+    outside = keeper.erased()
+    with sessions.reading() as session:
+        inside = {(log, index) for log, index in session.execute(sa.select(Erasure.log, Erasure.index))}
+    if inside - outside:
+        keeper.keep_erased(sorted(inside | outside))
+    if outside - inside:
+        with sessions.writing() as session:
+            erase_private(session, sorted(outside - inside), now)
+            known = {(log, index) for log, index in session.execute(sa.select(Erasure.log, Erasure.index))}
+            rest = [{"log": log, "index": index, "at": now} for log, index in sorted(outside - known)]
+            if rest:  # entries that a restored database does not have: they are erased should they come back
+                session.execute(sa.insert(Erasure), rest)

@@ -1,0 +1,37 @@
+"""Settings of the log: where it keeps what is not in the database, its name, and its witnesses."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from core import setting_readers as readers
+from core.setting_sources import setting
+
+
+@dataclass(frozen=True)
+class LogSettings:
+    """What is about the log, for `config.Settings`."""
+
+    log_folder: str = setting(
+        "KEYCHEST_LOG_FOLDER",
+        "What the log keeps outside the database: its key, the last checkpoint, the list of erasures, the public files. "
+        "Best on another disk than the database. Unset: `log` in the data folder.",
+        default="",
+        read=readers.text,
+    )
+    log_origin: str = setting(
+        "KEYCHEST_LOG_ORIGIN",
+        "What the log is called from its first entry on, for example `keychest.example/log`. Unset: host and port of "
+        "KEYCHEST_BASE_URL, and `/log`. A log that was begun keeps its name.",
+        default="",
+        read=readers.origin,
+    )
+
+    def log_at(self, data: Path) -> Path:
+        """Where the log of the installation in this data folder keeps what is not in the database."""
+        return Path(self.log_folder).absolute() if self.log_folder else data / "log"
+
+    def origin(self, public_url: str) -> str:
+        """What the first log is called, should there be none yet."""
+        return self.log_origin or f"{public_url.partition('://')[2].rstrip('/')}/log"
