@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import datetime
 
 import sqlalchemy as sa
@@ -13,6 +14,7 @@ from core.store.db import Sessions
 
 _CHUNK = 500
 Place = tuple[int, int]
+Seen = tuple[int, int]
 """The number of a log, and an index in it."""
 
 
@@ -25,6 +27,14 @@ def private_of_account(session: Session, account_ref: str) -> list[Place]:
 def private_of_person(session: Session, user_ref: str) -> list[Place]:
     """Where the private parts of what a person did are."""
     found = session.execute(sa.select(PrivatePart.log, PrivatePart.index).where(PrivatePart.actor == f"user:{user_ref}"))
+    return [(log, index) for log, index in found]
+
+
+def private_naming(session: Session, words: str) -> list[Place]:
+    """Where private parts hold these words as a value, such as an address that somebody else was invited by."""
+    text = sa.cast(PrivatePart.sealed, sa.Text)
+    either = [text.contains(json.dumps(words, ensure_ascii=ascii_only), autoescape=True) for ascii_only in (True, False)]
+    found = session.execute(sa.select(PrivatePart.log, PrivatePart.index).where(sa.or_(*either)))
     return [(log, index) for log, index in found]
 
 
@@ -51,8 +61,14 @@ def erase_counted(session: Session, user_ref: str) -> int:
     return int(done.rowcount)  # type: ignore[attr-defined]
 
 
-def carry_erasures(sessions: Sessions, keeper: Keeper, now: datetime) -> None:
-    """The list outside and the database agree: what either knows to be erased is so in both. Raises KeeperError, OSError."""
+def carry_erasures(sessions: Sessions, keeper: Keeper, now: datetime, carried: Seen | None) -> Seen:
+    """The list outside and the database agree: what either knows to be erased is so in both. Raises KeeperError, OSError.
+
+    What it saw, for the next time: where both are as they were then, nothing is read.
+    """
+    seen = _seen(sessions, keeper)
+    if seen == carried:
+        return seen
     outside = keeper.erased()
     with sessions.reading() as session:
         inside = {(log, index) for log, index in session.execute(sa.select(Erasure.log, Erasure.index))}
@@ -65,3 +81,9 @@ def carry_erasures(sessions: Sessions, keeper: Keeper, now: datetime) -> None:
             rest = [{"log": log, "index": index, "at": now} for log, index in sorted(outside - known)]
             if rest:  # entries that a restored database does not have: they are erased should they come back
                 session.execute(sa.insert(Erasure), rest)
+    return _seen(sessions, keeper)
+
+
+def _seen(sessions: Sessions, keeper: Keeper) -> Seen:
+    with sessions.reading() as session:
+        return session.scalar(sa.select(sa.func.max(Erasure.id))) or 0, keeper.erased_changed()

@@ -44,6 +44,8 @@ class Keeper:
         for left in (self.folder / _TMP).iterdir():
             if left.name != _LOCK:
                 left.unlink()
+        if not self.erased_changed():
+            self.keep_erased([])
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:
@@ -120,6 +122,12 @@ class Keeper:
             return set()
         except ValueError:
             raise KeeperError(f"{path} is damaged: each line is the number of a log and an index.") from None
+
+    def erased_changed(self) -> int:
+        """When that list was written, as a number that is another one for another list; 0 where there is none."""
+        with suppress(FileNotFoundError):
+            return (self.folder / _ERASED).stat().st_mtime_ns
+        return 0
 
     def keep_erased(self, erased: Sequence[tuple[int, int]]) -> None:
         """The whole list. It names entries, and nobody."""

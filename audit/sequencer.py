@@ -73,6 +73,7 @@ class Sequencer:
     _standing: Standing = field(init=False)
     _looked_whole: set[int] = field(default_factory=set)
     _asked_at: datetime | None = None
+    _carried: tuple[int, int] | None = None
 
     def __post_init__(self) -> None:
         self._standing = Standing(self.keeper)
@@ -88,7 +89,7 @@ class Sequencer:
             log = newest(session)
         if log is None or log.trouble or not log.note:
             return made
-        carry_erasures(self.sessions, self.keeper, now)
+        self._carried = carry_erasures(self.sessions, self.keeper, now, self._carried)
         self._publish(log, now)
         return made
 
@@ -167,10 +168,10 @@ class Sequencer:
     def _started(self, session: Session, log: Log, key: Key, clock: _Clock) -> _New:
         said: dict[str, Any] = {"origin": log.origin, "vkey": public_of(key, log.origin).vkey}
         if log.number > 1:
-            last = self.keeper.last(log.number - 1)
             before = session.get(Log, log.number - 1)
+            last = self.keeper.last(log.number - 1) or (before and before.note and Checkpoint.read(Note.read(before.note.encode()).text))
             said |= {"reason": log.reason, "previous_kept": before.size if before else 0}
-            if last is not None:
+            if last:
                 root = base64.b64encode(last.root).decode()
                 said |= {"previous_origin": last.origin, "previous_size": last.size, "previous_root": root}
         return clock.entry(STARTED, clock.now, LOG, "", said, {})

@@ -65,20 +65,13 @@ class Standing:
         if not log.note:
             if outside is not None and outside.size:
                 return f"The database holds no entry of this log, of which {outside.size:,} were signed: it is older, or another one."
-            return "" if log.number == 1 else self._follows(log)
+            return ""
         if outside is None:
             return (
                 f"The last checkpoint is not in {self.keeper.folder}, where it is kept outside the database: nobody knows what was signed."
             )
         seen = published(self.keeper, log.number)
         return _rebuilt(session, log, [each for each in (outside, seen) if each is not None and each.size])
-
-    def _follows(self, log: Log) -> str:
-        if self.keeper.last(log.number - 1) is None:
-            return (
-                f"The last checkpoint of log {log.number - 1} is not in {self.keeper.folder}: put it there, so that this log can name it."
-            )
-        return ""
 
 
 def _rebuilt(session: Session, log: Log, signed: list[Checkpoint]) -> str:

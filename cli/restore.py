@@ -15,6 +15,7 @@ import click
 from cli import place
 from cli.backup import COULD_NOT, REFUSED, json_option, plan_of
 from cli.backups_known import stored_at
+from cli.restore_log import carry_log, tell_log
 from core.backups import keys, kit
 from core.backups.engine import BackupError
 from core.backups.files import clear_scratch, drop_scratch, make_place, make_scratch
@@ -35,7 +36,7 @@ _COULD_NOT = frozenset({"wrong key", "missing", "tool"})
 @json_option
 def restore_command(ref: str, into: Path, key: Path | None, data: Path | None, as_json: bool) -> int:
     """Restore BACKUP (its id, or newest) into NEW. Exit 0 all is as it was, 1 refused or not the same (says why), 2 could not run."""
-    _, plan = plan_of(data)
+    settings, plan = plan_of(data)
     into = into.absolute()
     try:
         make_place(into)
@@ -43,14 +44,18 @@ def restore_command(ref: str, into: Path, key: Path | None, data: Path | None, a
         opened_with = identities(plan, key) if stored.sha256 or key else []
         restored = bring_back(plan, stored, opened_with, into)
         laid = lay_out_kit(plan, opened_with, into)
+        log = carry_log(settings, plan, into)
     except BackupError as error:
         print(json.dumps({"error": error.trouble, "message": str(error)}) if as_json else f"{error}", file=sys.stderr)
         if into.is_dir() and not any(into.iterdir()):
             into.rmdir()
         return COULD_NOT if error.trouble in _COULD_NOT else REFUSED
     wrong = [*restored.faults, *(each.words for each in restored.different)]
-    told = {"id": stored.ref, "into": str(into), "same": not wrong, "why": wrong, "migrated_from": restored.migrated_from, "kit": laid}
-    print(json.dumps(told, indent=1) if as_json else "\n".join([*_lines(plan, stored, restored, into, wrong), laid]))
+    untold = tell_log(plan, stored.ref, same=not wrong)
+    told = {"id": stored.ref, "into": str(into), "same": not wrong, "why": wrong, "migrated_from": restored.migrated_from}
+    told |= {"kit": laid, "log": log, "not_told": untold}
+    lines = [*_lines(plan, stored, restored, into, wrong), laid, log, *([untold] if untold else [])]
+    print(json.dumps(told, indent=1) if as_json else "\n".join(lines))
     return REFUSED if wrong else 0
 
 
@@ -95,7 +100,7 @@ def lay_out_kit(plan: Plan, opened_with: Sequence[Identity], into: Path) -> str:
             names = [entry.name for entry in target.names("kits/") if entry.name.endswith(".age")]
             if names:
                 paths = kit.lay_out(kit.open_kit(get_small(target, names[-1]), opened_with), into)
-                return f"The recovery kit was opened: {', '.join(path.name for path in paths)} lie beside it."
+                return f"The recovery kit was opened: {', '.join(str(path.relative_to(into)) for path in paths)} lie beside it."
         except (TargetError, BackupError) as error:
             said = f"The recovery kit was not laid out: {error}"
     return said

@@ -17,6 +17,7 @@ import click
 
 from cli import broker, place
 from cli.db import engine_for, make_ready
+from cli.settings_seen import tell_changed
 from cli.supervisor import Child, Supervisor
 from cli.words import MISCONFIGURED, UNAVAILABLE, Sorry
 from config import LOOPBACK, SettingError, Settings
@@ -73,6 +74,7 @@ def run(settings: Settings, data: Path | None = None, *, beside: Beside | None =
         key_made = _development_key(settings)
         make_ready(settings, data)
         place.keep_address(settings)
+        tell_changed(settings)
         setup_token = _setup_token(settings)
         own = _own_broker(settings)
         logs = settings.data / "logs"

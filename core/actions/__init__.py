@@ -16,6 +16,7 @@ QUIET = {
     "claim_letters": "a lease is the sender's own book-keeping",
     "claim_notices": "a lease is the notifier's own book-keeping",
     "claim_spot_check": "a lease is the worker's own book-keeping",
+    "continue_log": "the first entry of the log that it begins is the event",
     "code_used": "part of signing in, which appends the event",
     "drop_passkeys": "part of taking a second factor away, which appends the event",
     "begin_flow": "a question for the provider; what it answers is the event",

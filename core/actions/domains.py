@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -27,6 +27,7 @@ from core.store.leaves import keep_leaves
 from core.store.watches import NO_END, STATES, Key, Watch, binned_by_target, live_by_target, move_tallies, own_watches
 
 _CHUNK = 500
+_NAMED = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +62,8 @@ def add_domains(session: Session, actor: Actor, *, listed: Sequence[Listed], pri
     outcomes = Counter(item.outcome for item in became.values())
     if outcomes["added"] or outcomes["restored"]:
         public = {"added": outcomes["added"], "restored": outcomes["restored"]}
-        append(session, Event("domains.added.v1", now, actor.name, actor.account_ref, public))
+        private = {"names": _named(item.listed.name for item in became.values() if item.outcome in public)}
+        append(session, Event("domains.added.v1", now, actor.name, actor.account_ref, public, private))
     return done
 
 
@@ -84,7 +86,8 @@ def remove_watches(session: Session, actor: Actor, *, refs: Sequence[str], now: 
     move_tallies(session, moves)
     cancel_notices(session, [watch.id for watch in watches], now)
     if watches:
-        append(session, Event("domains.removed.v1", now, actor.name, actor.account_ref, {"removed": len(watches)}))
+        private = {"names": _named(watch.name for watch in watches)}
+        append(session, Event("domains.removed.v1", now, actor.name, actor.account_ref, {"removed": len(watches)}, private))
     return len(watches)
 
 
@@ -102,7 +105,8 @@ def restore_watches(session: Session, actor: Actor, *, refs: Sequence[str], now:
             back.setdefault(watch.key, watch)
     _bring_back(session, account_id, list(back.values()), now)
     if back:
-        append(session, Event("domains.restored.v1", now, actor.name, actor.account_ref, {"restored": len(back)}))
+        private = {"names": _named(watch.name for watch in back.values())}
+        append(session, Event("domains.restored.v1", now, actor.name, actor.account_ref, {"restored": len(back)}, private))
     return len(back)
 
 
@@ -111,6 +115,13 @@ def bring_back_removed(session: Session, actor: Actor, *, removed_at: datetime, 
     account_id = require(actor, Permission.RESTORE_DOMAINS)
     refs = session.scalars(sa.select(Watch.ref).where(Watch.account_id == account_id, Watch.deleted_at == removed_at)).all()
     return sum(restore_watches(session, actor, refs=refs[at : at + CHUNK], now=now) for at in range(0, len(refs), CHUNK))
+
+
+def _named(names: Iterable[str]) -> str:
+    """Names for the account's own record: some of them, and how many more."""
+    found = sorted(set(names))
+    more = f" and {len(found) - _NAMED:,} more" if len(found) > _NAMED else ""
+    return f"{', '.join(found[:_NAMED])}{more}"
 
 
 def _batches(listed: Sequence[Listed]) -> Iterator[tuple[Listed, ...]]:

@@ -8,11 +8,13 @@ from typing import Final
 
 from sqlalchemy.orm import Session
 
+from audit.erasing import private_of_account
 from audit.log import Event, append
+from core.actions.logs import forget_accounts
 from core.actions.policy import Actor, require_worker
 from core.store.backups import newest_proven, open_holds
 from core.store.base import IN_BIN_FOR
-from core.store.erase import binned_accounts_left, binned_domains, binned_memberships, binned_watches, erase
+from core.store.erase import account_refs, binned_accounts_left, binned_domains, binned_memberships, binned_watches, erase
 
 PROVEN_WITHIN: Final = timedelta(hours=24)
 A_DAY: Final = 5_000
@@ -49,12 +51,13 @@ def purge_bin(session: Session, actor: Actor, *, now: datetime, most: int = A_DA
     if may_purge(session, now):
         return Purged()
     before = now - IN_BIN_FOR
-    purged = Purged(
-        names=erase(session, "watches", binned_watches(session, before, most)),
-        domains=erase(session, "domains", binned_domains(session, before, most)),
-        members=erase(session, "memberships", binned_memberships(session, before, most)),
-        accounts=erase(session, "accounts", binned_accounts_left(session, before, ACCOUNTS_A_DAY)),
-    )
+    names = erase(session, "watches", binned_watches(session, before, most))
+    domains = erase(session, "domains", binned_domains(session, before, most))
+    members = erase(session, "memberships", binned_memberships(session, before, most))
+    accounts = binned_accounts_left(session, before, ACCOUNTS_A_DAY)
+    known = [place for ref in account_refs(session, accounts) for place in private_of_account(session, ref)]
+    purged = Purged(names, domains, members, erase(session, "accounts", accounts))
+    forget_accounts(session, actor, places=known, now=now)
     if purged != Purged():
         about = {"names": purged.names, "domains": purged.domains, "members": purged.members, "accounts": purged.accounts}
         append(session, Event("bin.purged.v1", now, actor.name, public=about))

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from audit.tables import OutboxEvent
+from audit.tables import OutboxEvent, PrivatePart
 from core.backups.alarms import Facts
 from core.store.backups import FAILED, STORED, Backup, Drill, Installation, newest_drill
 
@@ -16,9 +16,11 @@ _LAST_EVENTS = 1_000
 
 def known_until(session: Session) -> datetime | None:
     """The latest time that anything was noted at: of the log's last events, of backups and of drills. Later than now: a clock is wrong."""
-    last = sa.select(sa.func.coalesce(sa.func.max(OutboxEvent.id), 0) - _LAST_EVENTS).scalar_subquery()
+    last = sa.select(PrivatePart.at).order_by(PrivatePart.log.desc(), PrivatePart.index.desc()).limit(_LAST_EVENTS).subquery()
+    waiting = sa.select(OutboxEvent.at).order_by(OutboxEvent.id.desc()).limit(_LAST_EVENTS).subquery()
     times = sa.select(
-        sa.select(sa.func.max(OutboxEvent.at)).where(OutboxEvent.id > last).scalar_subquery(),
+        sa.select(sa.func.max(waiting.c.at)).scalar_subquery(),
+        sa.select(sa.func.max(last.c.at)).scalar_subquery(),
         sa.select(sa.func.max(Backup.at)).where(Backup.state == STORED).scalar_subquery(),
         sa.select(sa.func.max(Drill.ended_at)).scalar_subquery(),
     )

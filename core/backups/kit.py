@@ -23,6 +23,8 @@ from core.backups.engine import BackupError
 from core.backups.keys import open_object, trouble_of
 from core.backups.secret_kinds import (
     COOKIE_KEY,
+    LOG_ERASED,
+    LOG_KEY,
     PGBACKREST,
     SECRETS,
     SETTINGS,
@@ -42,7 +44,7 @@ _WHAT: Final = "The recovery kit"
 _LOG2_N = 14
 """scrypt with r=8, p=1 takes 16 MiB and about 50 ms for each guess."""
 _DIGEST_LABEL: Final = b"keychest recovery kit digest v1"
-_OF_THE_OLD_PLACE: Final = ("KEYCHEST_DATA", "DATABASE_URL", "REDIS_URL")
+_OF_THE_OLD_PLACE: Final = ("KEYCHEST_DATA", "KEYCHEST_LOG_FOLDER", "DATABASE_URL", "REDIS_URL")
 
 
 @dataclass(frozen=True, slots=True)
@@ -155,6 +157,8 @@ def lay_out(kit: Kit, into: Path) -> tuple[Path, ...]:
     contents = {
         "secret-key": kit.secrets.get(COOKIE_KEY.name),
         str(WRAPPING_KEYS.file): kit.secrets.get(WRAPPING_KEYS.name),
+        str(LOG_KEY.file): kit.secrets.get(LOG_KEY.name),
+        str(LOG_ERASED.file): kit.secrets.get(LOG_ERASED.name),
         "settings.env": _environment(kit),
         "pgbackrest.conf": kit.secrets.get(PGBACKREST.name),
     }
@@ -166,6 +170,7 @@ def lay_out(kit: Kit, into: Path) -> tuple[Path, ...]:
     try:
         into.mkdir(mode=0o700, parents=True, exist_ok=True)
         for path, content in files.items():
+            path.parent.mkdir(mode=0o700, exist_ok=True)
             with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "wb") as file:
                 written.append(path)
                 file.write(content)

@@ -31,7 +31,7 @@ class Table:
 class Manifest:
     """What was live at `at`.
 
-    `installation`: the reference of the installation; `revision`: of the schema; `head`: the newest row of the log's outbox;
+    `installation`: the reference of the installation; `revision`: of the schema; `head`: how much the log was told by then;
     `accounts`: how many were alive. `label` and `point` are pgBackRest's label and the restore point, "" for SQLite.
     `plain_bytes` and `plain_sha256` are of the database file before sealing, 0 and "" for PostgreSQL.
     """

@@ -206,7 +206,7 @@ def _manifest(point: Point, label: str) -> Manifest:
         at=point.at,
         installation=str(point.ask("ref", table="installation") or ""),
         revision=str(point.ask("version_num", table="alembic_version") or ""),
-        head=int(point.ask("max(id)", table="audit_outbox") or 0),
+        head=int(point.ask("sum(size)", table="audit_logs") or 0) + int(point.ask("count(*)", table="audit_outbox") or 0),
         accounts=int(point.ask("count(*) FILTER (WHERE deleted_at IS NULL)", table="accounts") or 0),
         tables=point.count(),
         label=label,

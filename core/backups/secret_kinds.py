@@ -71,6 +71,23 @@ def _drill_recipient(place: Place) -> bytes | None:
     return recipient_of(read_identities(path)[0]).encode() if _content(path, "drill key") is not None else None
 
 
+def _log_key(place: Place) -> bytes | None:
+    return _of_the_log(place, "key")
+
+
+def _log_erased(place: Place) -> bytes | None:
+    return _of_the_log(place, "erased")
+
+
+def _of_the_log(place: Place, name: str) -> bytes | None:
+    """A file of the log's folder; None also where that belongs to a user of its own: then people keep it by hand (docs/runbook.md)."""
+    folder = Path(place.settings.get("KEYCHEST_LOG_FOLDER", "") or place.data / "log")
+    try:
+        return (folder / name).read_bytes()
+    except (FileNotFoundError, PermissionError):
+        return None
+
+
 def _pgbackrest(place: Place) -> bytes | None:
     return _content(place.pgbackrest_config, "pgBackRest configuration", needed=True) if place.pgbackrest_config else None
 
@@ -91,7 +108,14 @@ WRAPPING_KEYS: Final = Secret(
     "wrapping-keys", "they open the secrets of authenticator apps: without them nobody with a second factor gets in",
     _wrapping_keys, Path(FILE), _opens_every_factor,
 )  # fmt: skip
-SECRETS: Final = (COOKIE_KEY, WRAPPING_KEYS, DRILL_RECIPIENT, PGBACKREST, SETTINGS)
+LOG_KEY: Final = Secret(
+    "log-key", "it signs the log's checkpoints: without it the log goes on under a key that nobody knows", _log_key, Path("log/key")
+)
+LOG_ERASED: Final = Secret(
+    "log-erased", "it says what was erased from the log's private parts: without it a restore brings that back", _log_erased,
+    Path("log/erased"),
+)  # fmt: skip
+SECRETS: Final = (COOKIE_KEY, WRAPPING_KEYS, LOG_KEY, LOG_ERASED, DRILL_RECIPIENT, PGBACKREST, SETTINGS)
 
 NOT_IN_KIT: Final = {
     RECOVERY_KEY: "the kit is sealed to it: people keep it elsewhere",

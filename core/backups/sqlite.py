@@ -20,6 +20,7 @@ from core.backups.files import FULL, copy_steadily, flush, leave_room, make_plac
 from core.backups.manifest import Manifest, Table
 
 FILE: Final = "keychest.db"
+_HEAD: Final = (("SELECT sum(size) FROM audit_logs", "audit_logs"), ("SELECT count(*) FROM audit_outbox", "audit_outbox"))
 _PAGES = 4_096  # copied at a time: 16 MB, so that an interrupt is heard
 
 
@@ -124,7 +125,7 @@ def _manifest(connection: sqlite3.Connection, at: datetime) -> Manifest:
         at=at,
         installation=asked("SELECT ref FROM installation", "installation"),
         revision=asked("SELECT version_num FROM alembic_version", "alembic_version"),
-        head=int(asked("SELECT max(id) FROM audit_outbox", "audit_outbox") or 0),
+        head=sum(int(asked(question, table) or 0) for question, table in _HEAD),
         accounts=int(asked("SELECT count(*) FROM accounts WHERE deleted_at IS NULL", "accounts") or 0),
         tables=tables,
     )

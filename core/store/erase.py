@@ -44,6 +44,11 @@ def binned_accounts_left(session: Session, before: datetime, most: int) -> list[
     return list(session.scalars(sa.select(Account.id).where(*where).order_by(Account.deleted_at, Account.id).limit(most)))
 
 
+def account_refs(session: Session, ids: Sequence[int]) -> list[str]:
+    """The references of accounts."""
+    return list(session.scalars(sa.select(Account.ref).where(Account.id.in_(ids))))
+
+
 def erase(session: Session, name: str, ids: Sequence[int]) -> int:
     """Delete these rows, and before them what refers to them; a reference that may be empty is emptied. How many of `ids` went.
 

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from sqlalchemy.orm import Session
 
+from audit.keeper import Keeper
 from config import Settings
 from core import seal
 from core.backups import keys, kit
@@ -33,6 +34,10 @@ def place_in(folder: Path, settings: Mapping[str, str] | None = None) -> Place:
     kept_key(folder / "secret-key")
     keys.drill_identity(folder)
     KeyFile(folder / FILE).seal(b"", SOMEWHERE)
+    keeper = Keeper(folder / "log")
+    keeper.prepare()
+    keeper.key()
+    keeper.keep_erased([(1, 7)])
     config = folder / "pgbackrest.source"
     config.write_text(f"[global]\n{PASSPHRASE}\n")
     return Place(folder, settings if settings is not None else {"KEYCHEST_SMTP_URL": SMTP}, config)
@@ -47,6 +52,8 @@ def test_the_kit_holds_what_a_restored_installation_needs(tmp_path: Path) -> Non
     assert dict(made.secrets) == {
         "cookie-key": (tmp_path / "secret-key").read_bytes(),
         "drill-key": seal.recipient_of(keys.drill_identity(tmp_path)).encode(),
+        "log-key": (tmp_path / "log" / "key").read_bytes(),
+        "log-erased": b"1 7\n",
         "pgbackrest-config": f"[global]\n{PASSPHRASE}\n".encode(),
         "settings": made.secrets["settings"],
         "wrapping-keys": (tmp_path / "wrapping-keys").read_bytes(),
@@ -150,6 +157,8 @@ def test_a_live_key_that_is_not_the_kits_is_told(tmp_path: Path) -> None:
         "The recovery kit holds 'wrapping-key', which this version does not know.",
         "The cookie-key in use is not in the recovery kit",
         "The wrapping-keys in use is not in the recovery kit",
+        "The log-key in use is not in the recovery kit",
+        "The log-erased in use is not in the recovery kit",
         "The drill-key in use is not in the recovery kit",
         "The pgbackrest-config in use is not in the recovery kit",
     ]
@@ -172,7 +181,7 @@ def test_it_is_laid_out_for_a_restored_installation(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     made = kit_of(place_in(tmp_path / "old", settings))
     written = kit.lay_out(made, tmp_path / "new")
-    assert [path.name for path in written] == ["secret-key", "wrapping-keys", "settings.env", "pgbackrest.conf"]
+    assert [path.name for path in written] == ["secret-key", "wrapping-keys", "key", "erased", "settings.env", "pgbackrest.conf"]
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     assert kept_key(tmp_path / "new" / "secret-key") == (tmp_path / "old" / "secret-key").read_text()
@@ -254,6 +263,8 @@ def test_every_kind_is_told_apart_and_says_what_it_is_for() -> None:
 
 
 NO_SECRETS = {
+    "log": "what is published, and the last checkpoint, which was published too",
+    "settings-seen": "keyed digests of settings",
     "address": "where the portal is",
     "backups": "sealed files",
     "broker": "a queue of names and row numbers, flushed at will",
@@ -275,7 +286,8 @@ def test_every_file_of_a_fresh_installation_is_in_the_kit_or_has_a_reason_not_to
         running.await_health()
         keys.drill_identity(data)
         keys.development_recovery(data)
-        found = {path.relative_to(data) for path in itertools.chain(data.glob("*"), data.glob("keys/*")) if path.name != "keys"}
+        found = {path.relative_to(data) for path in itertools.chain(data.glob("*"), data.glob("keys/*"), data.glob("log/*"))}
+        found -= {Path("keys"), Path("log")}
     covered = {kind.file for kind in SECRETS if kind.file} | NOT_IN_KIT.keys()
     assert covered <= found, "a kind reads, or a reason stands for, a file that no installation has"
     left = {path for path in found - covered if path.parts[0] not in NO_SECRETS}
