@@ -122,6 +122,7 @@ def test_up_and_down_twice(installation: Installation) -> None:
         "Stopping: clock.",
         "Stopping: portal.",
         "Stopping: worker-now, worker-scan, worker-ops, worker-backup.",
+        "Stopping: sequencer.",
         "Stopping: broker.",
     ]
     assert not installation.processes()

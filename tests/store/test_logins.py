@@ -5,13 +5,17 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from sqlalchemy.exc import ProgrammingError
+from sqlalchemy.exc import DBAPIError, ProgrammingError
 
+from audit.keeper import Keeper
+from audit.sequencer import Sequencer
 from core.actions.accounts import sign_in
 from core.actions.domains import remove_watches
+from core.actions.logs import forget_accounts
 from core.actions.passkeys import ask_for_passkey
 from core.actions.passwords import check_password, kept_of
 from core.actions.policy import Actor
@@ -31,8 +35,17 @@ from tests.people import person
 from tests.postgres import Postgres
 
 pytestmark = pytest.mark.slow
-LOGINS = ("keychest_migrate", "keychest_portal", "keychest_worker", "keychest_purge")
+LOGINS = ("keychest_migrate", "keychest_portal", "keychest_worker", "keychest_purge", "keychest_audit")
 GONE = NOW + timedelta(days=31)
+NOT_THEIRS = (
+    "INSERT INTO audit_entries VALUES (1, 999, '')",
+    "UPDATE audit_outbox SET kind = kind",
+    "DELETE FROM audit_outbox",
+    "UPDATE audit_logs SET size = 0",
+    "UPDATE audit_private SET actor = ''",
+    "DELETE FROM audit_erasures",
+)
+"""What the log's own login may do at most, and neither the portal's, the worker's nor the purge's."""
 
 
 def as_the_runbook_says() -> list[str]:
@@ -66,7 +79,7 @@ def logins(postgres: Postgres) -> Iterator[dict[str, Sessions]]:
         postgres._execute(f"DROP ROLE {login}")
 
 
-def test_each_login_does_its_work_and_only_the_purge_deletes_what_people_made(logins: dict[str, Sessions]) -> None:
+def test_each_login_does_its_work_and_only_the_purge_deletes_what_people_made(logins: dict[str, Sessions], tmp_path: Path) -> None:
     portal, worker, purge = (logins[f"keychest_{name}"] for name in ("portal", "worker", "purge"))
     with portal.writing() as session:
         owner, _ = person(session, "mira@example.org")
@@ -84,8 +97,26 @@ def test_each_login_does_its_work_and_only_the_purge_deletes_what_people_made(lo
         for table in ("users", "accounts", "memberships", "domains", "watches", "audit_outbox", "login_sessions", "api_tokens", "backups"):
             with pytest.raises(ProgrammingError, match="permission denied"), sessions.writing() as session:
                 session.execute(sa.text(f"DELETE FROM {table}"))
+    keeper = Keeper(tmp_path / "log")
+    keeper.prepare()
+    sequencer = Sequencer(logins["keychest_audit"], keeper, "keychest.example/log")
+    made = sequencer.turn(NOW)
     with purge.writing() as session:
         assert purge_bin(session, Actor(worker=True), now=GONE) == Purged(names=1, domains=1)
+        assert forget_accounts(session, Actor(worker=True), places=[(1, made - 1)], now=GONE) == 1
+    assert sequencer.turn(NOW) > 0
+    assert keeper.erased() == {(1, made - 1)}
+    for name, sessions in logins.items():
+        for statement in ("UPDATE audit_entries SET body = ''", "DELETE FROM audit_entries", "TRUNCATE audit_entries"):
+            refused = "only ever added" if name == "keychest_migrate" else "permission denied|only ever added"
+            with pytest.raises(DBAPIError, match=refused), sessions.writing() as session:
+                session.execute(sa.text(statement))
+        with pytest.raises(DBAPIError, match="permission denied"), sessions.writing() as session:
+            session.execute(sa.text("SET session_replication_role = replica"))
+    for name in ("keychest_portal", "keychest_worker", "keychest_purge"):
+        for statement in NOT_THEIRS:
+            with pytest.raises(ProgrammingError, match="permission denied"), logins[name].writing() as session:
+                session.execute(sa.text(statement))
     with portal.reading() as session:
         assert session.scalar(sa.select(sa.func.count()).select_from(User)) == 1
 
