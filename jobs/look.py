@@ -122,14 +122,16 @@ def _record(context: Context, telling: ToTell, delivery: Delivery) -> None:
 def letter(context: Context, telling: ToTell) -> Letter:
     """The mail: what is wrong in its subject, what to do in its text."""
     what = KINDS.get(telling.kind, "Something about backups needs you.")
+    about = "Log" if telling.kind == "log" else "Backups"
     text = render(
         "mail/alarm.txt",
         closing=telling.closing,
         what=what,
+        about_log=telling.kind == "log",
         message=telling.message,
         opened=f"{telling.opened_at:%-d %b %Y, %H:%M} UTC",
         closed=f"{telling.closed_at:%-d %b %Y, %H:%M} UTC" if telling.closed_at else "",
         portal_url=context.public_url,
     )
-    subject = f"Over: {what}" if telling.closing else f"Backups: {what}"
+    subject = f"Over: {what}" if telling.closing else f"{about}: {what}"
     return Letter(telling.ref, telling.email, subject, text.strip() + "\n", context.public_url, context.now())

@@ -1,4 +1,4 @@
-"""When operators must be told about backups. Silence is told too: a drill that did not run proves nothing."""
+"""When operators must be told about backups, and about the log. Silence is told too: a drill that did not run proves nothing."""
 
 from __future__ import annotations
 
@@ -18,15 +18,18 @@ KINDS: Final = {
     "silence": "A drill was due and did not run.",
     "target": "A target did not take the newest backup.",
     "kit": "The recovery kit does not stand for the keys in use.",
+    "log": "The log signs nothing.",
 }
 """Every kind of alarm, and what it says."""
 DRILL_WITHIN: Final = timedelta(hours=1)
 """A backup is to be proven this soon after it was stored."""
+LOG_WITHIN: Final = timedelta(minutes=10)
+"""What happened is to be in the log this soon."""
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """What is known about backups now. Times are None where there is none; `last_error` is that of a try newer than the newest backup."""
+    """What is known about backups and the log now; None where there is no time. `last_error`: of a try newer than the newest backup."""
 
     installed_at: datetime
     newest_at: datetime | None
@@ -41,6 +44,8 @@ class Facts:
     aged_missing: int = 0
     kit_faults: tuple[str, ...] = ()
     known_until: datetime | None = None
+    log_trouble: str = ""
+    log_waits_since: datetime | None = None
 
 
 def alarms(facts: Facts, *, interval: timedelta, longest_age: timedelta, now: datetime) -> dict[str, str]:
@@ -69,9 +74,23 @@ def alarms(facts: Facts, *, interval: timedelta, longest_age: timedelta, now: da
         found["silence"] = silent
     if facts.target_errors:
         found["target"] = f"The newest backup is not at every target: {' '.join(facts.target_errors)}"
+    found |= _kit_and_log(facts, now)
+    return found
+
+
+def _kit_and_log(facts: Facts, now: datetime) -> dict[str, str]:
+    found = {}
     if facts.kit_faults:
         found["kit"] = " ".join(facts.kit_faults)
+    if unsigned := facts.log_trouble or _unsigned(facts, now):
+        found["log"] = unsigned
     return found
+
+
+def _unsigned(facts: Facts, now: datetime) -> str:
+    if facts.log_waits_since is None or now - facts.log_waits_since <= LOG_WITHIN:
+        return ""
+    return f"What happened at {_when(facts.log_waits_since)} is not in the log yet. Look whether the sequencer runs, and at what it says."
 
 
 def _silent(facts: Facts, interval: timedelta, now: datetime) -> str:

@@ -7,7 +7,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from audit.tables import OutboxEvent, PrivatePart
+from audit.tables import Log, OutboxEvent, PrivatePart
 from core.backups.alarms import Facts
 from core.store.backups import FAILED, STORED, Backup, Drill, Installation, newest_drill
 
@@ -37,6 +37,8 @@ def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
     drill = newest_drill(session)
     of_newest = sa.select(Drill).join(Backup, Backup.id == Drill.backup_id).where(Drill.ended_at.is_not(None))
     covering = session.scalar(of_newest.order_by(Backup.at.desc(), Drill.id.desc()).limit(1))
+    log = session.scalar(sa.select(Log).order_by(Log.number.desc()).limit(1))
+    waits = session.scalar(sa.select(sa.func.min(OutboxEvent.at))) if log is not None else None
     return Facts(
         installed_at=session.scalars(sa.select(Installation.made_at)).one(),
         newest_at=newest.at if newest is not None else None,
@@ -51,4 +53,6 @@ def gather(session: Session, *, kit_faults: tuple[str, ...] = ()) -> Facts:
         aged_missing=covering.aged_alive - covering.aged_held if covering is not None else 0,
         kit_faults=kit_faults,
         known_until=known_until(session),
+        log_trouble=log.trouble if log is not None else "",
+        log_waits_since=waits,
     )

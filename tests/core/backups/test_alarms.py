@@ -35,6 +35,7 @@ def test_all_is_well() -> None:
     assert found() == {}
     fresh = {"installed_at": NOW, "newest_at": None, "newest_stored_at": None, "newest_proven": None, "drilled_at": None}
     assert found(**fresh) == {}
+    assert found(log_waits_since=NOW - timedelta(minutes=9)) == {}
 
 
 @pytest.mark.parametrize(
@@ -50,6 +51,8 @@ def test_all_is_well() -> None:
         ("silence", {"drilled_at": NOW - 27 * HOUR}, "one was due within 26 hours"),
         ("silence", {"drilled_at": None}, "No drill has run yet"),
         ("target", {"target_errors": ("sftp://host: no answer",)}, "sftp://host: no answer"),
+        ("log", {"log_trouble": "The database is older."}, "The database is older."),
+        ("log", {"log_waits_since": NOW - timedelta(minutes=11)}, "What happened at 23 Nov 2026, 08:49 UTC is not in the log yet"),
         ("kit", {"kit_faults": ("The cookie-key in use is not in the kit.",)}, "cookie-key"),
     ],
 )
