@@ -139,10 +139,10 @@ def _from_folder(folder: Path, path: str) -> bytes | None:
     if not folder.is_dir():
         raise UnreadError(f"There is no folder {folder}.")
     try:
+        if not (folder / path).is_file():  # a pipe would make us wait for ever
+            return None
         with (folder / path).open("rb") as file:
             return file.read(MOST_BYTES + 1)
-    except FileNotFoundError:
-        return None
     except OSError as error:
         raise UnreadError(f"{folder / path} cannot be read ({error.strerror}).") from None
 

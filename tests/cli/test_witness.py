@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -110,6 +111,9 @@ def test_once_tells_what_it_could_not_read_from_what_is_wrong(run: Run, tmp_path
     assert run.once(log)[::2] == (2, f"{begun}There is no folder {log}. Nothing was cosigned.\n")
     log.mkdir()
     assert run.once(log)[::2] == (2, "There is no checkpoint. Nothing was cosigned.\n")
+    os.mkfifo(log / "checkpoint")
+    assert run.once(log)[0] == 2
+    (log / "checkpoint").unlink()
     LOG.publish(log, 20)
     assert run.once(log)[0] == 0
     LOG.publish(log, 30)
