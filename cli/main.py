@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "drill": ("cli.drill", "drill", "Prove a backup: restore it into a scratch place and compare."),
     "restore": ("cli.restore", "restore_command", "Restore a backup into a new place."),
     "escrow": ("cli.escrow", "escrow", "After a loss: whom to tell, and telling them."),
+    "witness": ("cli.witness", "witness", "Cosign the log of somebody else, on a machine of your own."),
     "user": ("cli.user", "user", "Look after users."),
     "keys": ("cli.keys", "keys", "Make a new key, and wrap every secret by it."),
     "log": ("cli.log", "log", "Look after the log: how it stands, a new key, after a restore."),

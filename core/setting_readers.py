@@ -223,7 +223,7 @@ def keep(value: str) -> str:
 def written(value: object) -> str:
     """A setting as it would be written in the environment."""
     if isinstance(value, tuple):
-        return ",".join(str(part) for part in value)
+        return ",".join(" ".join(part) if isinstance(part, tuple) else str(part) for part in value)
     if isinstance(value, bool):
         return "on" if value else "off"
     return f"{value:g}" if isinstance(value, float) else str(value)
