@@ -2,6 +2,7 @@
 
 key                   the private key, for the sequencer alone (0600); key.next while it is being rotated
 last-checkpoint-N     the newest checkpoint of log N that was ever signed: a database that holds less was restored, or changed
+witnesses.json        what each witness said last
 erased                LOG INDEX, a line for each entry whose private part was erased
 public/               what everybody may have: log 1; log N in public/N (audit/publish.py)
 tmp/                  files that are being written; the lock
@@ -23,6 +24,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from audit.note import Checkpoint, Note, NoteError
 
 KEY: Final = "key"
+STANDING: Final = "witnesses.json"
 _NEXT, _LAST, _ERASED, _PUBLIC, _TMP, _LOCK = "key.next", "last-checkpoint-", "erased", "public", "tmp", "lock"
 _KEY_FORM: Final = "keychest-log-key-1"
 
@@ -132,6 +134,12 @@ class Keeper:
     def keep_erased(self, erased: Sequence[tuple[int, int]]) -> None:
         """The whole list. It names entries, and nobody."""
         self._write(self.folder / _ERASED, "".join(f"{log} {index}\n" for log, index in sorted(erased)).encode())
+
+    def keep_standing(self, told: bytes) -> None:
+        """What each witness said last, where that is another thing than before."""
+        path = self.folder / STANDING
+        if not path.exists() or path.read_bytes() != told:
+            self._write(path, told)
 
     def put_public(self, path: Path, content: bytes, *, overwrite: bool = False) -> None:
         """A published file. What is there stays as it is, unless it is the checkpoint; another content there raises KeeperError."""

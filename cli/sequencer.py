@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import signal
@@ -16,8 +17,10 @@ from sqlalchemy.exc import SQLAlchemyError
 
 from audit.keeper import Keeper, KeeperError
 from audit.sequencer import Sequencer
+from audit.witnesses import Witnesses
 from config import SettingError, Settings
 from core.actions.heartbeats import beat
+from core.net.provider import trusting
 from core.store.db import Sessions, make_engine
 
 MISCONFIGURED: Final = 78
@@ -33,7 +36,28 @@ def made(settings: Settings, data: Path | None = None) -> Sequencer:
     """The sequencer of an installation, its folder prepared. Raises SettingError and OSError."""
     keeper = Keeper(settings.log_at(data or settings.data))
     keeper.prepare()
-    return Sequencer(Sessions(make_engine(settings.database("audit"))), keeper, settings.origin(settings.public_url))
+    sessions = Sessions(make_engine(settings.database("audit")))
+    return Sequencer(sessions, keeper, settings.origin(settings.public_url), witnesses_of(settings))
+
+
+def witnesses_of(settings: Settings) -> Witnesses | None:
+    """Who cosigns; None where nobody is asked. Raises SettingError where the operator's own roots cannot be read."""
+    if not settings.log_witnesses:
+        return None
+    try:
+        return Witnesses(settings.log_witnesses, settings.log_quorum, trusting(settings.extra_roots))
+    except OSError as error:
+        raise SettingError(f"KEYCHEST_EXTRA_ROOTS: {settings.extra_roots} cannot be used ({error.strerror or 'no certificate'}).") from None
+
+
+def keep_standing(sequencer: Sequencer) -> None:
+    """Write down what each witness said last, for the page that shows how the log stands. Raises OSError."""
+    if isinstance(sequencer.witnesses, Witnesses):
+        told = [
+            {"name": each.name, "size": each.size, "at": each.at and each.at.isoformat(), "trouble": each.trouble}
+            for each in sequencer.witnesses.standing()
+        ]
+        sequencer.keeper.keep_standing(json.dumps(told, indent=1).encode())
 
 
 def run(sequencer: Sequencer, stop: threading.Event) -> None:
@@ -49,6 +73,7 @@ def run(sequencer: Sequencer, stop: threading.Event) -> None:
             pause = LOOK_S
             try:
                 sequencer.turn(now)
+                keep_standing(sequencer)
                 if not timedelta() <= now - beaten < BEAT:
                     with sequencer.sessions.writing() as session:
                         beat(session, "sequencer", pid=os.getpid(), now=now)

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from core import setting_readers as readers
 from core.setting_sources import setting
+from core.setting_witnesses import quorum, witnesses
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,20 @@ class LogSettings:
         "KEYCHEST_BASE_URL, and `/log`. A log that was begun keeps its name.",
         default="",
         read=readers.origin,
+    )
+
+    log_witnesses: tuple[tuple[str, str], ...] = setting(
+        "KEYCHEST_LOG_WITNESSES",
+        "Who is asked to cosign the log: key and address of each witness, `VKEY https://witness.example.org`, separated by commas. "
+        "`docs/witness.md` says how to set one up. Unset: none.",
+        default=(),
+        read=witnesses,
+    )
+    log_quorum: int = setting(
+        "KEYCHEST_LOG_QUORUM",
+        "How many of them must have cosigned a checkpoint before it is published; 0: it is published at once, with what they gave.",
+        default=0,
+        read=quorum,
     )
 
     def log_at(self, data: Path) -> Path:

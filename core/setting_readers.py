@@ -242,6 +242,10 @@ class Together(Protocol):
     def oidc_client_id(self) -> str: ...  # noqa: D102
     @property
     def oidc_client_secret(self) -> str: ...  # noqa: D102
+    @property
+    def log_witnesses(self) -> tuple[tuple[str, str], ...]: ...  # noqa: D102
+    @property
+    def log_quorum(self) -> int: ...  # noqa: D102
 
 
 def contradiction(settings: Together) -> str:
@@ -254,4 +258,6 @@ def contradiction(settings: Together) -> str:
         return "KEYCHEST_OIDC_ISSUER is reached without TLS, and this is a production installation. Write its https address."
     if settings.oidc_issuer and settings.demo:
         return "KEYCHEST_OIDC_ISSUER is set, and KEYCHEST_DEMO is on. A demonstration knows no provider; unset one of the two."
+    if settings.log_quorum > len(settings.log_witnesses):
+        return f"KEYCHEST_LOG_QUORUM wants {settings.log_quorum} witnesses, and KEYCHEST_LOG_WITNESSES names {len(settings.log_witnesses)}."
     return ""
