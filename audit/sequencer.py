@@ -89,6 +89,8 @@ class Sequencer:
             log = newest(session)
         if log is None or log.trouble or not log.note:
             return made
+        if self.keeper.last(log.number) != Checkpoint.read(Note.read(log.note.encode()).text):  # stored, and cut short then
+            self.keeper.keep_last(log.number, log.note.encode())
         self._carried = carry_erasures(self.sessions, self.keeper, now, self._carried)
         self._publish(log, now)
         return made
