@@ -9,6 +9,7 @@ import shutil
 import sqlite3
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
@@ -337,3 +338,35 @@ def test_two_sequencers_on_one_folder_take_turns_and_never_work_at_once(sequence
             assert not second
     with Keeper(keeper.folder).claimed() as third:
         assert third
+
+
+def test_a_second_machine_without_the_folder_signs_nothing_and_harms_nothing(
+    sequencer: Sequencer, sessions: Sessions, keeper: Keeper, tmp_path: Path
+) -> None:
+    events(sessions, *range(1, 5))
+    sequencer.turn(NOW)
+    elsewhere = Keeper(tmp_path / "elsewhere")
+    elsewhere.prepare()
+    other = Sequencer(sessions, elsewhere, ORIGIN)
+    for first in range(5, 45, 5):
+        events(sessions, *range(first, first + 5))
+        assert other.turn(NOW) == 0
+        assert sequencer.turn(NOW) == 5
+    assert not [path for path in elsewhere.public.rglob("*") if path.is_file()]
+    assert len(told(keeper)) == 45
+    assert sequencer.turn(NOW) == 0
+    assert not trouble(sessions)
+
+
+def test_under_a_clock_that_jumps_entries_keep_the_order_of_their_events(sequencer: Sequencer, sessions: Sessions, keeper: Keeper) -> None:
+    jumps = [0, 5, -3600, 60, 86_400, -86_400, 1]
+    now = NOW
+    for number, jump in enumerate(jumps):
+        now += timedelta(seconds=jump)
+        events(sessions, number + 1, at=now)
+        sequencer.turn(now)
+    found = [each for each in told(keeper) if each["kind"] == "domains.added.v1"]
+    assert [each.get("back_s") for each in found] == [None, None, 3_600, None, None, 86_400, None]
+    with sessions.reading() as session:
+        parts = session.scalars(sa.select(PrivatePart).where(PrivatePart.kind == "domains.added.v1").order_by(PrivatePart.index))
+        assert [part.sealed["added"][1] for part in parts] == list(range(1, len(jumps) + 1))
