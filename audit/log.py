@@ -7,11 +7,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import datetime
 
+import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.tables import OutboxEvent
 
 Value = str | int | bool
+_INSERT = sa.insert(OutboxEvent.metadata.tables[OutboxEvent.__tablename__])
 _KIND = re.compile(r"[a-z_]+(\.[a-z_]+)+\.v[1-9]\d*")
 
 
@@ -34,13 +36,6 @@ def append(session: Session, event: Event) -> None:
     """Put the event into the outbox of this transaction. Raises ValueError for a kind that is not `noun.past_tense.vN`."""
     if not _KIND.fullmatch(event.kind):
         raise ValueError(f"{event.kind!r} is not noun.past_tense.vN")
-    row = OutboxEvent(
-        at=event.at,
-        kind=event.kind,
-        actor=event.actor,
-        account_ref=event.account_ref,
-        public=dict(event.public),
-        private=dict(event.private),
-    )
-    session.add(row)
     session.flush()
+    row = {"at": event.at, "kind": event.kind, "actor": event.actor, "account_ref": event.account_ref}
+    session.connection().execute(_INSERT, row | {"public": dict(event.public), "private": dict(event.private)})
