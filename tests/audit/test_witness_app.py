@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 from collections.abc import Iterator
+from datetime import UTC, datetime
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -11,6 +12,7 @@ import pytest
 
 from audit.note import COSIGNATURE, Verifier, public_of, read_signatures
 from audit.witness import Witness
+from audit.witness_app import application
 from tests.witnessing import ORIGIN, WITNESS, make_log, make_witness, witness_process
 
 LOG, FORK = make_log(), make_log(fork_at=3)
@@ -80,6 +82,15 @@ def test_a_body_is_bounded_whole_and_in_chunks(line: http.client.HTTPConnection)
     line.request("POST", "/add-checkpoint", body=iter([raw[:9], raw[9:]]))
     with line.getresponse() as response:
         assert response.status == 200
+
+
+def test_the_application_itself_reads_no_more_than_the_bound(witness: Witness) -> None:
+    said: list[str] = []
+    answer = application(witness, lambda: datetime.now(UTC))
+    for length in ("65537", "-1", "x", "\u0661"):
+        asked = {"REQUEST_METHOD": "POST", "PATH_INFO": "/add-checkpoint", "CONTENT_LENGTH": length}  # there is nothing to read from
+        answer(asked, lambda status, _: said.append(status))
+    assert set(said) == {"413 Content Too Large"}
 
 
 def test_the_page_tells_who_this_is_and_what_it_saw(
