@@ -209,8 +209,12 @@ def test_an_inconsistent_proof_is_422_and_evidence(witness: Witness) -> None:
 def test_evidence_is_bounded_by_kind(witness: Witness) -> None:
     fork = make_log(fork_at=3, entries=80)
     bodies = [fork.request(5, 6 + each) for each in range(MOST_EVIDENCE + 3)]
+    assert witness.add_checkpoint(bodies[0], NOW).status == 422
+    (first,) = witness.memory.path.parent.glob("state.evidence/*")
+    as_it_was = first.stat().st_ino
     assert {witness.add_checkpoint(body, NOW).status for body in bodies + bodies[:4]} == {422}
     assert evidence(witness) == ["proof"] * MOST_EVIDENCE
+    assert first.stat().st_ino == as_it_was, "what is shown again is kept as it was the first time"
     assert witness.add_checkpoint(FORK.request(5, 5), NOW).status == 409
     assert evidence(witness) == ["fork"] + ["proof"] * MOST_EVIDENCE, "whoever makes up proofs shuts out no fork"
 

@@ -73,11 +73,17 @@ def test_every_status_on_one_connection(line: http.client.HTTPConnection, witnes
 def test_a_body_is_bounded_whole_and_in_chunks(line: http.client.HTTPConnection) -> None:
     full = LOG.request(7, 8) + b"x" * (65_536 - len(LOG.request(7, 8)))
     assert ask(line, full)[0] == 400
-    assert ask(line, full + b"x")[0] == 413
-    line.close()
-    line.request("POST", "/add-checkpoint", body=iter([b"x" * 4_096] * 17))
-    assert line.getresponse().status == 413
-    line.close()
+    for name, value, sent in (
+        ("Content-Length", "65537", b""),
+        ("Transfer-Encoding", "chunked", b"fffff\r\n" + b"x" * (65_537 - 7)),
+    ):  # it answers before the rest comes; nothing more is sent, so that the answer is not lost with it
+        line.putrequest("POST", "/add-checkpoint")
+        line.putheader(name, value)
+        line.endheaders()
+        line.send(sent)
+        with line.getresponse() as response:
+            assert response.status == 413, name
+        line.close()
     raw = SECOND.request(0, 5)
     line.request("POST", "/add-checkpoint", body=iter([raw[:9], raw[9:]]))
     with line.getresponse() as response:
