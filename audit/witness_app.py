@@ -75,6 +75,6 @@ def _answered(witness: Witness, environ: Environ, clock: Callable[[], datetime])
     if path == "/":
         return page(witness), []
     length = str(environ.get("CONTENT_LENGTH") or "0")
-    if not length.isdecimal() or int(length) > MOST_BODY:
+    if not (length.isascii() and length.isdecimal()) or int(length) > MOST_BODY:
         return _TOO_LONG, []
     return witness.add_checkpoint(environ["wsgi.input"].read(int(length)), clock()), []

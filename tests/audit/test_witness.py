@@ -7,6 +7,7 @@ import json
 import signal
 import subprocess
 import sys
+import time
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -18,7 +19,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.note import COSIGNATURE, Checkpoint, Note, NoteError, Signature, Verifier, public_of, read_signatures, sign, time_of
 from audit.witness import Answer, Request, Witness, known_logs
-from audit.witness_files import MOST_EVIDENCE, WitnessError, make_key, read_key
+from audit.witness_files import MOST_EVIDENCE, Memory, Seen, WitnessError, make_key, read_key
 from tests.conftest import ROOT
 from tests.witnessing import ORIGIN, WITNESS, make_log, make_witness
 
@@ -69,6 +70,16 @@ def test_it_cosigns_what_goes_on_from_what_it_saw(tmp_path: Path) -> None:
         assert kept == {ORIGIN: {"size": size, "root": root, "note": LOG.note(size).raw.decode(), "at": int(at.timestamp())}}
     assert Verifier.read(witness.vkey) == public_of(witness.key, WITNESS, COSIGNATURE)
     assert evidence(witness) == []
+
+
+def test_each_log_is_remembered_by_itself(witness: Witness, tmp_path: Path) -> None:
+    two = make_log("log.example/two")
+    both = make_witness(tmp_path, LOG.vkey, two.vkey)
+    assert both.add_checkpoint(two.request(0, 3), NOW).status == 200
+    assert {origin: each.size for origin, each in both.memory.read().items()} == {ORIGIN: 5, two.origin: 3}
+    assert two.origin not in witness.logs
+    held(witness, witness.add_checkpoint(LOG.request(5, 7), NOW), 7)
+    assert both.memory.read()[two.origin].size == 3, "also one that is not watched for now"
 
 
 def wrong_size(size: int) -> bytes:
@@ -198,8 +209,12 @@ def test_an_inconsistent_proof_is_422_and_evidence(witness: Witness) -> None:
 def test_evidence_is_bounded_by_kind(witness: Witness) -> None:
     fork = make_log(fork_at=3, entries=80)
     bodies = [fork.request(5, 6 + each) for each in range(MOST_EVIDENCE + 3)]
+    assert witness.add_checkpoint(bodies[0], NOW).status == 422
+    (first,) = witness.memory.path.parent.glob("state.evidence/*")
+    as_it_was = first.stat().st_ino
     assert {witness.add_checkpoint(body, NOW).status for body in bodies + bodies[:4]} == {422}
     assert evidence(witness) == ["proof"] * MOST_EVIDENCE
+    assert first.stat().st_ino == as_it_was, "what is shown again is kept as it was the first time"
     assert witness.add_checkpoint(FORK.request(5, 5), NOW).status == 409
     assert evidence(witness) == ["fork"] + ["proof"] * MOST_EVIDENCE, "whoever makes up proofs shuts out no fork"
 
@@ -271,10 +286,17 @@ def child(script: str, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", OPENED + script, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
-def test_of_eight_threads_with_the_same_old_size_one_wins_each_step(tmp_path: Path) -> None:
-    witness = make_witness(tmp_path, LOG.vkey)
+def test_of_eight_threads_with_the_same_old_size_one_wins_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    witness, read = make_witness(tmp_path, LOG.vkey), Memory.read
+
+    def slowly(memory: Memory) -> dict[str, Seen]:
+        found = read(memory)
+        time.sleep(0.002)  # who read before another one wrote would show
+        return found
+
+    monkeypatch.setattr(Memory, "read", slowly)
     with ThreadPoolExecutor(8) as pool:
-        while (old := seen(witness)) < 20:
+        while (old := seen(witness)) < 9:
             bodies = [LOG.request(old, old + 1 + each % 2) for each in range(8)]
             answers = list(pool.map(lambda body: witness.add_checkpoint(body, NOW), bodies))
             assert Counter(answer.status for answer in answers) == {200: 1, 409: 7}

@@ -145,6 +145,24 @@ def test_who_cosigned_this_text_is_not_asked_again() -> None:
         assert len(asked) == 2
 
 
+def test_of_another_log_it_is_asked_from_0() -> None:
+    with answering((200, lies(5)), (500, b"")) as (address, asked):
+        by = Witnesses([(LIAR_VKEY, address)], 1, TLS)
+        ask(by, 5)
+        ask(by, 7, log=TWO)
+        assert [body.partition(b"\n")[0] for body in asked] == [b"old 0", b"old 0"]
+
+
+def test_nobody_waits_for_what_hangs() -> None:
+    ended = threading.Event()
+    with answering((409, b"3\n")) as (address, _):
+        by, begun = Witnesses([(LIAR_VKEY, address)], 1, TLS, within_s=0.05), time.monotonic()
+        assert by.cosignatures(LOG.note(5), LOG.checkpoint(5), lambda _: [bytes(32)] * ended.wait(5), NOW) == []
+        assert time.monotonic() - begun < 3
+        ended.set()
+    assert troubles(by) == {"liar.example": "It gave no answer within 0.05 s."}
+
+
 def test_a_witness_that_is_ahead_or_saw_another_tree_is_told_of(fresh: list[Setting], pair: tuple[tuple[Witness, str], ...]) -> None:
     assert len(ask(Witnesses(fresh, 1, TLS), 12)) == 2
     by = Witnesses(fresh, 1, TLS)
