@@ -89,14 +89,14 @@ class Sequencer:
             log = newest(session)
         if log is None or log.trouble or not log.note:
             return made
-        if self.keeper.last(log.number) != Checkpoint.read(Note.read(log.note.encode()).text):  # stored, and cut short then
+        if self.keeper.last(log.number) != Checkpoint.read(Note.read(log.note.encode()).text):  # before anybody else sees it
             self.keeper.keep_last(log.number, log.note.encode())
         self._carried = carry_erasures(self.sessions, self.keeper, now, self._carried)
         self._publish(log, now)
         return made
 
     def _sequence(self, now: datetime) -> int:
-        """At most a batch of entries, in one transaction, and the checkpoint outside after it."""
+        """At most a batch of entries, in one transaction."""
         if not self._ready(now):
             return 0
         with self.sessions.writing() as session:
@@ -112,7 +112,6 @@ class Sequencer:
             self._begin_outside(log, key)
             self._store(session, log, made, following or key, now)
         self._standing.remember(log)
-        self.keeper.keep_last(log.number, log.note.encode())
         if following is not None:
             self.keeper.take_next_key()
         return len(made)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
@@ -84,10 +84,10 @@ def _rebuilt(session: Session, log: Log, signed: list[Checkpoint]) -> str:
     own = Checkpoint.read(Note.read(log.note.encode()).text)
     if (own.origin, own.size) != (log.origin, log.size):
         return "The checkpoint in the database is of another log, or of another size."
-    return _hashed(session, log, {each.size: each.root for each in (*signed, own)})
+    return _hashed(session, log, (*signed, own))
 
 
-def _hashed(session: Session, log: Log, roots: Mapping[int, bytes]) -> str:
+def _hashed(session: Session, log: Log, promised: Sequence[Checkpoint]) -> str:
     frontier: list[bytes] = []
     size = 0
     bodies = sa.select(LogEntry.index, LogEntry.body).where(LogEntry.log == log.number).order_by(LogEntry.index)
@@ -97,7 +97,7 @@ def _hashed(session: Session, log: Log, roots: Mapping[int, bytes]) -> str:
                 return f"Entry {size} is not in the database."
             frontier = extended(frontier, size, [leaf_hash(body)])
             size += 1
-            if size in roots and root_of(frontier) != roots[size]:
+            if any(each.size == size and each.root != root_of(frontier) for each in promised):
                 return f"The first {size:,} entries in the database are not those that were signed."
     if size != log.size or frontier != split_frontier(log.frontier):
         return f"The database's {size:,} entries are not those of its own checkpoint, of {log.size:,}."

@@ -13,6 +13,7 @@ from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
@@ -20,7 +21,7 @@ from audit.entry import opens, read_entry
 from audit.erasing import erase_private, private_of_account
 from audit.keeper import Keeper, KeeperError
 from audit.log import Event, append
-from audit.note import Checkpoint, Note, Verifier, checkpoint_signed_by, public_of, sign
+from audit.note import Checkpoint, Note, Signature, Verifier, checkpoint_signed_by, cosign, public_of, sign
 from audit.sequencer import Sequencer, newest
 from audit.tables import CountedEvent, Erasure, Log, LogEntry, OutboxEvent, PrivatePart
 from audit.tiles import TileHashes, entry_at, tiles_of
@@ -154,9 +155,12 @@ def test_a_key_is_rotated_by_an_entry_that_both_keys_signed(sequencer: Sequencer
     assert kinds(keeper) == ["log.started.v1", "log.key_rotated.v1", "domains.added.v1"]
 
 
-def restored(sessions: Sessions, keeper: Keeper, size: int) -> None:
-    """The database as a backup had it: so many entries and no more."""
+def restored(sessions: Sessions, keeper: Keeper, size: int, changed: int | None = None) -> None:
+    """The database as a backup had it: so many entries and no more; or as somebody with the log's key would change one entry of it."""
     with sessions.writing() as session:
+        if changed is not None:
+            body = session.scalars(sa.select(LogEntry.body).where(LogEntry.index == changed)).one().replace(b"1 to 9", b"0")
+            unguarded(session, sa.update(LogEntry).where(LogEntry.index == changed).values(body=body))
         bodies = session.scalars(sa.select(LogEntry.body).where(LogEntry.index < size).order_by(LogEntry.index)).all()
         unguarded(session, sa.delete(LogEntry).where(LogEntry.index >= size))
         session.execute(sa.delete(PrivatePart).where(PrivatePart.index >= size))
@@ -219,7 +223,7 @@ def test_after_a_restore_nothing_is_signed_until_another_log_is_begun(sequencer:
     assert trouble(sessions) == ""
 
 
-@pytest.mark.parametrize("lost", ["outside", "log", "newer", "entry", "changed", "frontier", "damaged", "origin"])
+@pytest.mark.parametrize("lost", ["outside", "log", "newer", "entry", "changed", "frontier", "damaged", "origin", "fork"])
 def test_a_database_or_folder_that_is_not_as_it_was_signs_nothing(
     lost: str, sequencer: Sequencer, sessions: Sessions, keeper: Keeper
 ) -> None:
@@ -244,8 +248,10 @@ def test_a_database_or_folder_that_is_not_as_it_was_signs_nothing(
             log.frontier = log.frontier[:-32] + bytes(32)
         elif lost == "damaged":
             (keeper.folder / "last-checkpoint-1").write_bytes(note[:-9])
-        else:
+        elif lost == "origin":
             log.origin = "another.example/log"
+    if lost == "fork":
+        restored(sessions, keeper, 6, changed=3)
     events(sessions, 7)
     assert Sequencer(sessions, keeper, ORIGIN).turn(NOW) == 0
     assert trouble(sessions).endswith("docs/runbook.md says how.")
@@ -370,3 +376,51 @@ def test_under_a_clock_that_jumps_entries_keep_the_order_of_their_events(sequenc
     with sessions.reading() as session:
         parts = session.scalars(sa.select(PrivatePart).where(PrivatePart.kind == "domains.added.v1").order_by(PrivatePart.index))
         assert [part.sealed["added"][1] for part in parts] == list(range(1, len(jumps) + 1))
+
+
+class Few:
+    """A witness that is asked for, beside one that never answers."""
+
+    quorum, many, gives = 2, 2, 1
+
+    def cosignatures(self, note: Note, checkpoint: Checkpoint, proof_from: object, now: datetime) -> list[Signature]:
+        key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+        return [cosign(note.text, f"witness.example/{each}", key, int(now.timestamp())) for each in range(self.gives)]
+
+
+def test_nothing_is_published_before_enough_witnesses_cosigned(sessions: Sessions, keeper: Keeper) -> None:
+    few = Few()
+    sequencer = Sequencer(sessions, keeper, ORIGIN, few)
+    assert sequencer.turn(NOW) == 1
+    assert not (keeper.public / "checkpoint").exists()
+    assert keeper.last(1), "what a witness may have seen is kept outside first"
+    few.quorum = 1
+    sequencer.turn(NOW + timedelta(seconds=1))
+    assert (keeper.public / "checkpoint").exists()
+    events(sessions, 1)
+    few.gives = 2
+    sequencer.turn(NOW + timedelta(seconds=2))
+    assert len(Note.read((keeper.public / "checkpoint").read_bytes()).signatures) == 3
+
+
+def test_a_database_that_is_replaced_between_the_look_and_the_act_is_compared_anew(sessions: Sessions, keeper: Keeper) -> None:
+    class Replaced(Sequencer):
+        at = 0
+
+        def _ready(self, now: datetime) -> bool:
+            found = super()._ready(now)
+            Replaced.at += 1
+            if Replaced.at == 3:
+                restored(sessions, keeper, 6)
+            return found
+
+    first = Replaced(sessions, keeper, ORIGIN)
+    events(sessions, *range(1, 10))
+    first.turn(NOW)
+    Replaced.at = 2
+    events(sessions, 100)
+    before = {path: path.read_bytes() for path in keeper.public.rglob("*") if path.is_file()}
+    assert first.turn(NOW) == 0
+    assert first.turn(NOW) == 0
+    assert "holds 6 entries of 10 that were signed" in trouble(sessions)
+    assert {path: path.read_bytes() for path in keeper.public.rglob("*") if path.is_file()} == before
