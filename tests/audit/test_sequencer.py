@@ -5,8 +5,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import json
+import os
 import shutil
 import sqlite3
+import subprocess
+import tempfile
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -424,3 +427,19 @@ def test_a_database_that_is_replaced_between_the_look_and_the_act_is_compared_an
     assert first.turn(NOW) == 0
     assert "holds 6 entries of 10 that were signed" in trouble(sessions)
     assert {path: path.read_bytes() for path in keeper.public.rglob("*") if path.is_file()} == before
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can become another user")
+def test_another_user_reads_what_is_published_and_not_the_key() -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o755)
+        keeper = Keeper(Path(folder) / "log")
+        keeper.prepare()
+        keeper.key()
+        keeper.make_next_key()
+        keeper.put_public(keeper.public / "checkpoint", b"public")
+        read = [shutil.which("cat") or "cat"]
+        for name, refused in (("key", True), ("key.next", True), ("public/checkpoint", False)):
+            tried = subprocess.run([*read, keeper.folder / name], user=65_534, capture_output=True, text=True, check=False)
+            assert ("Permission denied" in tried.stderr) is refused, name
+            assert (tried.returncode != 0) is refused, name
