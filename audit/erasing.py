@@ -55,8 +55,9 @@ def erase_private(session: Session, places: list[Place], now: datetime) -> int:
 
 
 def erase_counted(session: Session, user_ref: str) -> int:
-    """Erase what was counted of a person: commitments stay, so that the digest can be made again. How many."""
-    gone = sa.update(CountedEvent).where(CountedEvent.actor == f"user:{user_ref}", CountedEvent.index.is_not(None))
+    """Erase what was counted of a person, or names them: commitments stay, so that the digest can be made again. How many."""
+    theirs = sa.or_(CountedEvent.actor == f"user:{user_ref}", sa.cast(CountedEvent.private, sa.Text).contains(json.dumps(user_ref)))
+    gone = sa.update(CountedEvent).where(theirs, CountedEvent.index.is_not(None)).execution_options(synchronize_session=False)
     done = session.execute(gone.values(actor="", salt="", public={}, private={}))
     return int(done.rowcount)  # type: ignore[attr-defined]
 

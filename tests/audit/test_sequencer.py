@@ -20,8 +20,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from sqlalchemy.exc import DBAPIError
 from sqlalchemy.orm import Session
 
+from audit.counting import digest_of
 from audit.entry import opens, read_entry
-from audit.erasing import erase_private, private_of_account
+from audit.erasing import erase_counted, erase_private, private_of_account
 from audit.keeper import Keeper, KeeperError
 from audit.log import Event, append
 from audit.note import Checkpoint, Note, Signature, Verifier, checkpoint_signed_by, cosign, public_of, sign
@@ -125,7 +126,9 @@ def test_sign_ins_are_counted_by_the_hour_and_committed_to_one_by_one(sequencer:
     with sessions.writing() as session:
         for each in range(12):
             append(session, Event("user.signed_in.v1", NOW, "user:zyxwvutsrqpnmkjh", public={"factor": ""}))
-            append(session, Event("sign_in.failed.v1", NOW, "nobody", private={"user": f"canary{each}"}))
+            append(
+                session, Event("sign_in.failed.v1", NOW, "nobody", private={"user": "zyxwvutsrqpnmkjh" if each == 3 else f"canary{each}"})
+            )
         append(session, Event("user.signed_out.v1", NOW + timedelta(minutes=59, seconds=40), "user:zyxwvutsrqpnmkjh"))
     assert sequencer.turn(NOW) == 1
     assert sequencer.turn(NOW + timedelta(minutes=59)) == 0
@@ -138,6 +141,18 @@ def test_sign_ins_are_counted_by_the_hour_and_committed_to_one_by_one(sequencer:
     digest = hashlib.sha256(b"".join(bytes.fromhex(row.commitment) for row in rows)).hexdigest()
     assert hour["said"] == {"signed_in": "10 to 99", "signed_out": "0", "failed": "10 to 99", "hour": "2026-11-28T12Z", "digest": digest}
     assert len(rows) == 24
+    told_of = {"at": "2026-11-28T12:00:30.000+00:00", "kind": "user.signed_in.v1", "actor": "user:zyxwvutsrqpnmkjh"}
+    value = json.dumps(told_of | {"public": {"factor": ""}, "private": {}}, sort_keys=True, separators=(",", ":")).encode()
+    assert rows[0].commitment == hashlib.sha256(bytes.fromhex(rows[0].salt) + value).hexdigest()
+    with sessions.writing() as session:
+        assert erase_counted(session, "zyxwvutsrqpnmkjh") == 13
+    with sessions.reading() as session:
+        left = session.scalars(sa.select(CountedEvent).where(CountedEvent.index == 1).order_by(CountedEvent.id)).all()
+        waits = session.scalars(sa.select(CountedEvent).where(CountedEvent.index.is_(None))).one()
+    assert digest_of([row.commitment for row in left]) == digest
+    assert [row.salt == "" for row in left] == [each % 2 == 0 or each == 7 for each in range(24)]
+    assert "zyxwvutsrqpnmkjh" not in json.dumps([[row.actor, row.public, row.private] for row in left])
+    assert waits.actor == "user:zyxwvutsrqpnmkjh"
 
 
 def test_a_key_is_rotated_by_an_entry_that_both_keys_signed(sequencer: Sequencer, sessions: Sessions, keeper: Keeper) -> None:
@@ -315,11 +330,13 @@ def test_erasing_takes_salts_and_values_and_every_proof_holds_also_after_a_resto
         session.execute(sa.delete(PrivatePart))
         for index, at, kind, actor, account, sealed in kept:
             session.add(PrivatePart(log=1, index=index, at=at, kind=kind, actor=actor, account_ref=account, sealed=sealed))
+    keeper.keep_erased([(1, 1), (1, 2), (1, 50)])  # the last one is of an entry that the backup has not
     Sequencer(sessions, keeper, ORIGIN).turn(NOW)
     with sessions.reading() as session:
         parts = session.scalars(sa.select(PrivatePart).order_by(PrivatePart.index)).all()
         assert [part.index for part in parts] == [0, 3]
-        assert set(session.execute(sa.select(Erasure.log, Erasure.index))) == {(1, 1), (1, 2)}
+        assert set(session.execute(sa.select(Erasure.log, Erasure.index))) == {(1, 1), (1, 2), (1, 50)}
+    assert keeper.erased() == {(1, 1), (1, 2), (1, 50)}
     assert "canary-1" not in json.dumps([part.sealed for part in parts])
 
 

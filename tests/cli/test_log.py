@@ -101,6 +101,17 @@ def test_after_the_accident_the_log_says_what_was_lost_and_why_it_goes_on(data: 
     assert main.main(["log", "continue", "--reason", "again", "--data", str(new)]) == words.USAGE
     assert "nothing stands against it" in capsys.readouterr().err
     assert (new / "log" / "key").read_bytes() == (data / "log" / "key").read_bytes()
+    third = tmp_path / "third"  # the same backup again, which knows of no second log
+    shutil.copytree(data / "backups", new / "backups")
+    shutil.copytree(data / "keys", new / "keys")
+    assert main.main(["restore", "newest", "--into", str(third), "--data", str(new)]) == 0
+    assert turns(third) == 0
+    assert "Log 2 was signed before" in status(capsys, third)[1]["trouble"]
+    assert main.main(["log", "continue", "--reason", "restored once more", "--data", str(third)]) == 0
+    assert turns(third) > 0
+    assert status(capsys, third)[1]["log"] == 3
+    assert published(third / "log" / "public" / "3")[0]["said"]["previous_origin"].endswith("/log/2")
+    assert [(third / "log" / "public" / each).read_text() for each in ("continued", "2/continued")] == ["2\n", "3\n"]
 
 
 def test_a_restore_beside_a_live_database_is_told_to_its_log(data: Path, tmp_path: Path, turns: Any, capsys: Say) -> None:
