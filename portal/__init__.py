@@ -20,6 +20,7 @@ from portal.views import (
     factors,
     health,
     invitations,
+    log,
     mails,
     oidc,
     operations,
@@ -63,6 +64,7 @@ _VIEWS = (
     team.views,
     invitations.views,
     spot_checks.views,
+    log.views,
     patterns.views,
 )
 

@@ -111,8 +111,7 @@ def frame() -> Frame:
     """The frame of this request's page."""
     signed_in = person()
     if signed_in is None:
-        nobody = Frame(None, None, broker_away=False, workers_away=False, mail_is_kept=False)
-        return replace(nobody, demo=parts().demo is not None, spot_check=parts().spot_check)
+        return frame_of_nobody()
     broker: BrokerWatch = current_app.extensions["keychest.broker"]
     names = sum(counts(reading(), signed_in.account_id).values()) if signed_in.account_id is not None else 0
     work: WorkWatch = current_app.extensions["keychest.work"]
@@ -129,6 +128,12 @@ def frame() -> Frame:
         factor_needed=(actor := who()) is not None and actor.unproven,
         looked=_looked(signed_in),
     )
+
+
+def frame_of_nobody() -> Frame:
+    """The frame of a page that is the same for everybody, and of who is not signed in. Nothing is asked for it."""
+    nobody = Frame(None, None, broker_away=False, workers_away=False, mail_is_kept=False)
+    return replace(nobody, demo=parts().demo is not None, spot_check=parts().spot_check)
 
 
 def _looked(signed_in: SignedIn) -> tuple[LookedAt, ...]:
