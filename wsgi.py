@@ -51,6 +51,7 @@ def parts(settings: Settings) -> Parts:
         plan=Plan(**settings.backups("portal")),
         settings=shown(settings),
         log_folder=Keeper(settings.log_at(settings.data)).public,
+        log_witnesses=settings.log_witnesses,
     )
 
 

@@ -6,19 +6,22 @@ A place is the number of a log and an index in it; lists begin with the newest, 
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects.postgresql import JSONB
 from sqlalchemy.orm import Session
 
 from audit.entry import Sealed
 from audit.kinds import ROTATED, STARTED
 from audit.tables import Log, LogEntry, OutboxEvent, PrivatePart
+from core.store.base import Utc
 
 Place = tuple[int, int]
+Matches = Callable[[sa.Cast[str]], sa.ColumnElement[bool]]
 _OWN = ("account", "actor", "at")
 """Fields that every entry seals: they are shown as what they are, and not looked through as text."""
 
@@ -74,11 +77,15 @@ class Waiting:
 
 def told_to(session: Session, account_ref: str, wanted: Wanted, *, after: Place | None = None, most: int) -> tuple[Told, ...]:
     """An account's entries, newest first, with every value."""
-    chosen = _entries().where(PrivatePart.account_ref == account_ref, *_wanted(session, wanted))
+    same = sa.and_(LogEntry.log == PrivatePart.log, LogEntry.index == PrivatePart.index)
+    chosen = sa.select(LogEntry, PrivatePart).join_from(PrivatePart, LogEntry, same)
+    chosen = chosen.where(PrivatePart.account_ref == account_ref, *_wanted(session, wanted))
     if after is not None:
-        chosen = chosen.where(sa.tuple_(PrivatePart.log, PrivatePart.index) < after)
+        chosen = chosen.where(sa.tuple_(PrivatePart.log, PrivatePart.index) < _literally(after))
     rows = session.execute(chosen.order_by(PrivatePart.log.desc(), PrivatePart.index.desc()).limit(most))
-    return tuple(Told(entry.log, entry.index, part.at, part.kind, part.actor, part.account_ref, entry.body, part.sealed) for entry, part in rows)
+    return tuple(
+        Told(entry.log, entry.index, part.at, part.kind, part.actor, part.account_ref, entry.body, part.sealed) for entry, part in rows
+    )
 
 
 def not_sealed_yet(session: Session, account_ref: str, *, most: int) -> tuple[OutboxEvent, ...]:
@@ -98,15 +105,16 @@ def told_of_all(
         if value:
             chosen = chosen.where(column == value)
     if after is not None:
-        chosen = chosen.where(sa.tuple_(LogEntry.log, LogEntry.index) < after)
+        chosen = chosen.where(sa.tuple_(LogEntry.log, LogEntry.index) < _literally(after))
     rows = session.execute(chosen.order_by(LogEntry.log.desc(), LogEntry.index.desc()).limit(most))
     return tuple(_without_a_tenant_s(entry, part) for entry, part in rows)
 
 
 def waiting(session: Session) -> Waiting:
     """What the sequencer has not taken yet."""
-    count, oldest = session.execute(sa.select(sa.func.count(), sa.type_coerce(sa.func.min(OutboxEvent.at), OutboxEvent.at.type))).one()
-    return Waiting(count, oldest)
+    count, oldest = sa.func.count(), sa.type_coerce(sa.func.min(OutboxEvent.at), Utc())
+    found = session.execute(sa.select(count, oldest).select_from(OutboxEvent)).one()
+    return Waiting(found[0], found[1])
 
 
 def newest_log(session: Session) -> Log | None:
@@ -122,9 +130,8 @@ def keys_of(session: Session, log: int) -> list[str]:
     return [str(each.get("vkey") or each.get("new")) for each in said]
 
 
-def _entries() -> sa.Select[tuple[LogEntry, PrivatePart]]:
-    same = sa.and_(LogEntry.log == PrivatePart.log, LogEntry.index == PrivatePart.index)
-    return sa.select(LogEntry, PrivatePart).join_from(PrivatePart, LogEntry, same)
+def _literally(place: Place) -> sa.Tuple:
+    return sa.tuple_(sa.literal(place[0]), sa.literal(place[1]))
 
 
 def _wanted(session: Session, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
@@ -150,13 +157,20 @@ def _wanted(session: Session, wanted: Wanted) -> list[sa.ColumnElement[bool]]:
     return where
 
 
-def _value(session: Session, matches: Any) -> sa.ColumnElement[bool]:
-    """Whether a value that an entry seals does; a value is the second of a pair, beside its salt."""
-    on_postgresql = session.get_bind().dialect.name == "postgresql"
-    pairs = (sa.func.jsonb_each if on_postgresql else sa.func.json_each)(PrivatePart.sealed).table_valued("key", "value")
-    column = sa.cast(pairs.c.value, PrivatePart.sealed.type.dialect_impl(session.get_bind().dialect).impl) if on_postgresql else pairs.c.value
-    value = column.op("->>")(1) if on_postgresql else sa.func.json_extract(column, "$[1]")
-    return sa.exists(sa.select(sa.literal(1)).select_from(pairs).where(pairs.c.key.not_in(_OWN), matches(sa.cast(value, sa.Text))))
+def _value(session: Session, matches: Matches) -> sa.ColumnElement[bool]:
+    """Whether a value does that an entry seals, which stands beside its salt, or one that it shows."""
+    if session.get_bind().dialect.name == "postgresql":
+        sealed = sa.func.jsonb_each(PrivatePart.sealed).table_valued("key", "value")
+        value = sa.func.jsonb_extract_path_text(sealed.c.value, "1")
+        body = sa.cast(sa.func.convert_from(LogEntry.body, "UTF8"), JSONB)
+        shown = sa.func.jsonb_each_text(sa.func.jsonb_extract_path(body, "said")).table_valued("key", "value")
+    else:
+        sealed = sa.func.json_each(PrivatePart.sealed).table_valued("key", "value")
+        value = sa.func.json_extract(sealed.c.value, "$[1]")
+        shown = sa.func.json_each(sa.cast(LogEntry.body, sa.Text), "$.said").table_valued("key", "value")
+    hidden = sa.select(sa.literal(1)).select_from(sealed).where(sealed.c.key.not_in(_OWN), matches(sa.cast(value, sa.Text)))
+    public = sa.select(sa.literal(1)).select_from(shown).where(matches(sa.cast(shown.c.value, sa.Text)))
+    return sa.or_(sa.exists(hidden), sa.exists(public))
 
 
 def _without_a_tenant_s(entry: LogEntry, part: PrivatePart | None) -> Told:

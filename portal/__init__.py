@@ -9,6 +9,7 @@ from portal import frame, htmx, identity, limits, security
 from portal.parts import Parts, connect
 from portal.views import (
     account,
+    activity,
     api,
     approvals,
     backups,
@@ -25,6 +26,7 @@ from portal.views import (
     oidc,
     operations,
     operations_accounts,
+    operations_log,
     operations_users,
     overview,
     passkeys,
@@ -54,10 +56,12 @@ _VIEWS = (
     bin_views.views,
     approvals.views,
     account.views,
+    activity.views,
     backups.views,
     operations.views,
     operations_accounts.views,
     operations_users.views,
+    operations_log.views,
     sign_ins.views,
     tokens.views,
     api.views,

@@ -21,9 +21,11 @@ def proof_path(index: int, leaf: bytes, steps: Sequence[Step], *, holds: bool) -
     """The root on top, the entry at the bottom, between them a row for each hash of the proof, on the side on which it stands."""
     height = _TOP + ROW * len(steps) + _BOTTOM
     ends = "which is the root of the checkpoint" if holds else "which is NOT the root of the checkpoint"
-    says = f"From entry {index:,} upwards, {len(steps)} hashes stand beside the path. Together they make {_short(_top(leaf, steps))}, {ends}."
+    says = (
+        f"From entry {index:,} upwards, {len(steps)} hashes stand beside the path. Together they make {_short(_top(leaf, steps))}, {ends}."
+    )
     parts = [Markup('<svg height="{}" role="img" aria-label="{}">').format(height, says)]
-    made = [(each.made, each.made_of) for each in steps][::-1][1:] + [(leaf, (index, index + 1))]
+    made = [*((each.made, each.made_of) for each in reversed(steps[:-1])), (leaf, (index, index + 1))]
     for row, (step, (mine, of)) in enumerate(zip(reversed(steps), made, strict=True) if steps else ()):
         parts += _row(_TOP + ROW * row, step, mine, of)
     parts.append(_node(_MIDDLE, _TOP, "f-ok" if holds else "f-bad", 7))

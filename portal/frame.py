@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -11,6 +12,7 @@ from typing import Final, cast
 from flask import Flask, current_app, g
 from sqlalchemy.orm import Session
 
+from audit.told import newest_log
 from core.actions.policy import INSTALLATION_POLICY, Permission, allows
 from core.backups.alarms import KINDS
 from core.broker import answers
@@ -51,6 +53,8 @@ class Frame:
     """How many approvals wait for this person."""
     factor_needed: bool = False
     """A role on the installation rests until its person has a second factor."""
+    log_trouble: str = ""
+    """What is wrong with the log, "" when nothing is, and to those alone who run the installation."""
     looked: tuple[LookedAt, ...] = ()
     """Looks of operators at this account that its owner is told of."""
 
@@ -87,6 +91,8 @@ class WorkWatch:
 
     asked_at: float = field(default=float("-inf"))
     away: bool = False
+    sealer_away: bool = False
+    """As it was found then: nothing makes entries of what happens."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_away(self, session: Session, now: datetime) -> bool:
@@ -95,6 +101,7 @@ class WorkWatch:
             try:
                 beats = heartbeats(session)
                 self.away = any(name not in beats or now - beats[name] > SILENT_FOR for name in _SCANNING)
+                self.sealer_away = silent_sequencer(beats, now)
                 self.asked_at = time.monotonic()
             finally:
                 self.lock.release()
@@ -113,6 +120,7 @@ def frame() -> Frame:
     if signed_in is None:
         return frame_of_nobody()
     broker: BrokerWatch = current_app.extensions["keychest.broker"]
+    runs = Permission.SEE_OPERATIONS in INSTALLATION_POLICY.get(signed_in.installation_role, ())
     names = sum(counts(reading(), signed_in.account_id).values()) if signed_in.account_id is not None else 0
     work: WorkWatch = current_app.extensions["keychest.work"]
     return Frame(
@@ -121,13 +129,28 @@ def frame() -> Frame:
         broker_away=broker.is_away(),
         workers_away=work.is_away(reading(), now()),
         mail_is_kept=parts().mail_is_kept,
-        alarm=_alarm() if Permission.SEE_OPERATIONS in INSTALLATION_POLICY.get(signed_in.installation_role, ()) else "",
+        alarm=_alarm() if runs else "",
         demo=parts().demo is not None,
         spot_check=parts().spot_check,
         waiting=_waiting(signed_in),
         factor_needed=(actor := who()) is not None and actor.unproven,
+        log_trouble=_log_trouble(sealer_away=work.sealer_away) if runs else "",
         looked=_looked(signed_in),
     )
+
+
+def silent_sequencer(beats: Mapping[str, datetime], now: datetime) -> bool:
+    """Whether nothing seals. Over PostgreSQL it may run elsewhere, and one that never gave a sign is not missed."""
+    if "sequencer" not in beats:
+        return parts().database_url.startswith("sqlite")
+    return now - beats["sequencer"] > SILENT_FOR
+
+
+def _log_trouble(*, sealer_away: bool) -> str:
+    log = newest_log(reading())
+    if log is not None and log.trouble:
+        return "The log signs nothing: what it should go on from is not what was signed."
+    return "Nothing is sealed into the log: its process gave no sign of life for a minute." if sealer_away else ""
 
 
 def frame_of_nobody() -> Frame:

@@ -63,7 +63,7 @@ def page(template: str, *, part: str = "", status: int = 200, headers: Mapping[s
 
 
 def public_page(template: str, *, status: int = 200, **values: Any) -> Response:
-    """A page that is the same for everybody: no cookie is read or set, the database is not asked, and a browser may keep it and ask again."""
+    """A page that is the same for everybody: no cookie is read or set, the database is not asked. It may be kept, and asked for again."""
     body = render(template, frame=frame_of_nobody(), partial=False, tab="", now=now(), csrf="", messages=(), may=frozenset(), **values)
     response = make_response(body, status)
     if status == 200:  # noqa: PLR2004 - all is well

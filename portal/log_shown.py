@@ -23,7 +23,7 @@ HIDDEN: Final[Mapping[str, str]] = {
     "at": "When, to the millisecond.",
     "email": "An address.",
     "names": "Names, or how many to the last one.",
-    "reason": "The reason that was given, in a person’s words.",
+    "reason": "The reason that was given, in the words of a person.",
     "user": "Which person it was about.",
 }
 """What stands behind a commitment, as far as its field's name does not say it already."""

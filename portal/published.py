@@ -41,8 +41,10 @@ class Step:
 
 @dataclass(frozen=True, slots=True)
 class Cosigned:
-    """A witness and what it did: "signed", "missing" (not this one), "false" (a signature that is not by its key), or "other" (one that is
-    not asked here, and whose key nobody knows). `at`: when, by its own clock.
+    """A witness and what it did. `at`: when, by its own clock.
+
+    `state` is "signed", "missing" (not this one), "false" (a signature that is not by its key), or "other" (one that is not asked here,
+    and whose key nobody knows).
     """
 
     name: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from itertools import pairwise
 from typing import Final
 
 from flask import Blueprint, Response, abort, request
@@ -80,7 +81,8 @@ def _file(number: str, path: str, kind: str, kept: str) -> Response:
         abort(404)
     response = Response(content, content_type=kind, headers={"Cache-Control": kept})
     response.add_etag()
-    return response.make_conditional(request)
+    response.make_conditional(request)
+    return response
 
 
 def _number(text: str, least: int = 0) -> int:
@@ -108,7 +110,7 @@ def _listed(logs: list[PublishedLog]) -> Response:
         witnesses=log.cosigned(parts().log_witnesses),
         first=before == log.checkpoint.size,
         older=rows[-1].index if rows and rows[-1].index else None,
-        former=[(each, coarse(0, following.body(0))) for each, following in zip(logs[:-1], logs[1:], strict=True)][::-1],
+        former=[(each, coarse(0, following.body(0))) for each, following in pairwise(logs)][::-1],
         address=f"{parts().public_url}/log",
     )
 

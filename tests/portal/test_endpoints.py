@@ -291,7 +291,7 @@ TAG = re.compile(r"<\s*/?\s*([a-zA-Z!][\w:-]*)([^>]*)>")
 OURS = {
     "!doctype", "a", "b", "bdi", "body", "br", "button", "caption", "circle", "code", "dd", "details", "div", "dl", "dt",
     "footer", "form", "h1", "h2", "h3", "head", "header", "hr", "html", "input", "label", "li", "line", "link", "main", "meta", "nav",
-    "noscript", "ol", "p", "pre", "rect", "script", "section", "span", "summary", "svg", "table", "tbody", "td", "template",
+    "noscript", "ol", "p", "pre", "rect", "script", "section", "small", "span", "summary", "svg", "table", "tbody", "td", "template",
     "option", "select", "text", "textarea", "th", "thead", "time", "title", "tr", "ul", "use", "wbr",
 }  # fmt: skip
 

@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.keeper import Keeper
@@ -17,7 +16,7 @@ from audit.kinds import KINDS
 from audit.log import Event, append
 from audit.note import COSIGNATURE, Note, cosign, public_of
 from audit.sequencer import Sequencer
-from audit.tables import Log, OutboxEvent
+from audit.tables import Log
 from audit.tiles import TileHashes, entry_at
 from audit.tree import inclusion_proof
 from portal.gate import PUBLIC
@@ -29,22 +28,6 @@ from tests.portal.test_operations import text_of
 ORIGIN = "keychest.example/log"
 HOSTILE = "<script>alert(1)</script> \u202egnp.exe"
 LATER = NOW + timedelta(minutes=1)
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Keeper:
-    found = Keeper(tmp_path / "log")
-    found.prepare()
-    return found
-
-
-@pytest.fixture
-def logged(make_site: MakeSite, keeper: Keeper) -> Site:
-    """A portal whose log's folder is there, with nothing in it yet, and nothing that waits."""
-    site = make_site(log_folder=keeper.public)
-    with site.sessions.writing() as session:
-        session.execute(sa.delete(OutboxEvent))
-    return site
 
 
 def happen(site: Site, many: int = 1, kind: str = "domains.added.v1", *, at: datetime = NOW, **private: str | int | bool) -> None:
@@ -81,11 +64,13 @@ def test_the_files_are_served_as_they_are_published(logged: Site, keeper: Keeper
 @pytest.mark.parametrize(
     "path",
     [
-        "tile/../checkpoint", "tile/0/../../checkpoint", "tile/0/%2e%2e/%2e%2e/checkpoint", "tile/0/1", "tile/0/0000", "tile/0/000.p/256",
+        "tile/../checkpoint", "tile/0/../../checkpoint", "tile/0/%2e%2e/%2e%2e/checkpoint", "tile/0/1",
+        "tile/0/0000", "tile/0/000.p/256", "tile/0/000%00",
         "tile/0/000.p/0", "tile/0/000.p/01", "tile/0/000.p", "tile/64/000", "tile/0/x000/000", "tile/entries/", "tile/", "key", "../key",
         "%2e%2e/key", "last-checkpoint-1", "2/checkpoint", "0/checkpoint", "02/checkpoint", f"{'9' * 5000}/checkpoint", "-1/checkpoint",
-        "x/checkpoint", "2/tile/0/000", "continued", "entries/1/300", "entries/2/0", "entries/1/-1", "entries/1/01", f"entries/1/{'9' * 18}",
-        f"entries/1/{'9' * 5000}", "entries/1/\u0661", "entries/1", "tile/0/000%00",
+        "x/checkpoint", "2/tile/0/000", "continued", "entries/1/300", "entries/2/0", "entries/1/-1", "entries/1/01",
+        f"entries/1/{'9' * 18}",
+        f"entries/1/{'9' * 5000}", "entries/1/\u0661", "entries/1",
     ],
 )  # fmt: skip
 def test_nothing_else_is_served(logged: Site, keeper: Keeper, path: str) -> None:
@@ -199,7 +184,9 @@ def test_silence_is_told(make_site: MakeSite, keeper: Keeper) -> None:
 
 def test_witnesses_who_signed_and_who_did_not(make_site: MakeSite, keeper: Keeper) -> None:
     keys = {name: Ed25519PrivateKey.generate() for name in ("w1.example", "w2.example", "w3.example", "other.example")}
-    asked = tuple((public_of(keys[name], name, COSIGNATURE).vkey, "http://x.example") for name in ("w1.example", "w2.example", "w3.example"))
+    asked = tuple(
+        (public_of(keys[name], name, COSIGNATURE).vkey, "http://x.example") for name in ("w1.example", "w2.example", "w3.example")
+    )
     site = make_site(log_folder=keeper.public, log_witnesses=asked)
     seal(site, keeper)
     path = keeper.public / "checkpoint"
@@ -215,7 +202,9 @@ def test_witnesses_who_signed_and_who_did_not(make_site: MakeSite, keeper: Keepe
     assert re.search(r"other\.example\s+Signed.*?not among those that are asked", text)
 
 
-def test_a_log_that_follows_another_one_tells_why_and_both_can_be_proven(logged: Site, keeper: Keeper, make_log: Callable[..., None]) -> None:
+def test_a_log_that_follows_another_one_tells_why_and_both_can_be_proven(
+    logged: Site, keeper: Keeper, make_log: Callable[..., None]
+) -> None:
     happen(logged, 5)
     seal(logged, keeper)
     make_log(logged, keeper, HOSTILE)
@@ -229,7 +218,7 @@ def test_a_log_that_follows_another_one_tells_why_and_both_can_be_proven(logged:
         answer = logged.client().get(f"/log/entries/{path}")
         assert "It holds" in answer.text
         assert_only_our_markup(answer.text)
-    assert f"verify http://localhost/log/2 --entry 0" in text_of(answer.text)
+    assert "verify http://localhost/log/2 --entry 0" in text_of(answer.text)
     for path in ("2/checkpoint", "2/tile/0/000.p/1", "continued"):
         assert logged.client().get(f"/log/{path}").data == (keeper.public / path).read_bytes()
     assert logged.client().get("/log/continued").text == "2\n"
@@ -239,10 +228,13 @@ def test_a_log_that_follows_another_one_tells_why_and_both_can_be_proven(logged:
 @pytest.fixture
 def make_log() -> Callable[..., None]:
     """Begins the log that follows the newest one, for a reason."""
+
     def begin(site: Site, keeper: Keeper, reason: str) -> None:
         with site.sessions.writing() as session:
             number = keeper.newest() + 1
-            session.add(Log(number=number, origin=f"{ORIGIN}/{number}", begun_at=NOW, reason=reason, size=0, frontier=b"", note="", trouble=""))
+            session.add(
+                Log(number=number, origin=f"{ORIGIN}/{number}", begun_at=NOW, reason=reason, size=0, frontier=b"", note="", trouble="")
+            )
         seal(site, keeper)
 
     return begin
@@ -279,7 +271,12 @@ def test_nothing_public_names_anybody(logged: Site, keeper: Keeper) -> None:
 def test_pages_cost_the_same_however_long_the_log_is(logged: Site, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     real = Path.read_bytes
-    monkeypatch.setattr(Path, "read_bytes", lambda path: read.append(path) or real(path))
+
+    def noted(path: Path) -> bytes:
+        read.append(path)
+        return real(path)
+
+    monkeypatch.setattr(Path, "read_bytes", noted)
 
     def files_read(path: str) -> int:
         read.clear()
@@ -296,4 +293,6 @@ def test_pages_cost_the_same_however_long_the_log_is(logged: Site, keeper: Keepe
 
 
 def test_what_is_public_is_about_the_log_alone() -> None:
-    assert {name for name in PUBLIC if name.startswith("log.")} == {f"log.{each}" for each in ("show", "entry", "checkpoint", "tile", "continued")}
+    assert {name for name in PUBLIC if name.startswith("log.")} == {
+        f"log.{each}" for each in ("show", "entry", "checkpoint", "tile", "continued")
+    }
