@@ -200,9 +200,9 @@ def _ended(values: Values) -> Sentence:
 
 _SENTENCES: Final[Mapping[str, Callable[[Values], Sentence]]] = {
     "account.factor_required.v1": lambda values: Sentence(
-        "asks every member for a second factor from now on"
+        "asked every member for a second factor"
         if values.get("on") is not False
-        else "asks members for no second factor any more",
+        else "stopped asking members for a second factor",
         uses=frozenset({"on"}),
     ),
     "account.made.v1": lambda _: Sentence("made this account"),

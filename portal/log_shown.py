@@ -27,7 +27,7 @@ HIDDEN: Final[Mapping[str, str]] = {
     "user": "Which person it was about.",
 }
 """What stands behind a commitment, as far as its field's name does not say it already."""
-_SHORT: Final = 48
+_SHORT: Final = 60
 """What is longer is shown on the entry's own page alone."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 from urllib.parse import urlencode
 
@@ -40,12 +40,8 @@ class Row:
 
     @property
     def values(self) -> list[tuple[str, str]]:
-        """What strangers do not see, of an entry that is in no account."""
-        return [(name.replace("_", " "), str(value)) for name, (_, value) in sorted(self.told.sealed.items()) if name not in _OWN]
-
-
-_OWN: Final = frozenset({"account", "actor", "at"})
-"""Told in columns of their own."""
+        """What strangers see; and of an entry that is in no account the rest, too."""
+        return replace(self.coarse, said=self.told.values).short if self.told.sealed else self.coarse.short
 
 
 @views.get("/")

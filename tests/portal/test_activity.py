@@ -80,7 +80,7 @@ def test_every_kind_of_an_account_stands_in_a_group() -> None:
         ("removal.asked.v1", {"names": 30}, "asked a second person to allow the removal of 30 names"),
         ("removal.refused.v1", {"account": True, "withdrawn": True}, "took back the request for the removal of this whole account"),
         ("removal.refused.v1", {"names": 30, "withdrawn": False}, "refused the removal of 30 names"),
-        ("account.factor_required.v1", {"on": False}, "asks members for no second factor any more"),
+        ("account.factor_required.v1", {"on": False}, "stopped asking members for a second factor"),
         ("account.removed.v1", {"names": 1, "members": 2}, "put this account into the bin, with 1 name and 2 members"),
         (
             "api_token.made.v1", {"days": 90, "scopes": "domains", "token": "abc"},
@@ -88,11 +88,11 @@ def test_every_kind_of_an_account_stands_in_a_group() -> None:
         ),
         (
             "impersonation.begun.v1", {"minutes": 30, "reason": "They ask"},
-            "looks at this account as a viewer of it would, for 30 minutes at most Reason given They ask",
+            "began to look at this account as a viewer of it would, for 30 minutes at most Reason given They ask",
         ),
         (
             "impersonation.ended.v1", {"by": "time", "reason": "They ask"},
-            "looks at this account no more, as its time was over Reason given They ask",
+            "stopped looking at this account, as its time was over Reason given They ask",
         ),
         ("activity.downloaded.v1", {"entries": 1}, "downloaded this activity with its proofs: 1 entry"),
         ("scan.requested.v1", {"names": 2}, "asked for scans of 2 names at once"),
@@ -125,7 +125,7 @@ def test_the_account_sees_all_of_it_and_nobody_else_does(logged: Site, keeper: K
     page = logged.client("viewer").get("/activity").text
     text = text_of(re.sub(r"<[^>]+>", " ", page.replace("<wbr>", "")))
     assert re.search(r"Not sealed yet 1 act mira@example\.org gave this account another name", text)
-    assert "An operator of this installation looks at this account" in text
+    assert "An operator of this installation began to look at this account" in text
     assert "mira@example.org added 2 names: canary-1.example.org" in text
     assert "invited canary@example.org as" in text
     assert re.findall(r'href="/log/entries/1/(\d+)"', page) == ["4", "3", "2", "1"]
