@@ -195,14 +195,12 @@ def _removal(did: str) -> Callable[[Values], Sentence]:
 
 def _ended(values: Values) -> Sentence:
     how = {"time": ", as its time was over", "sign-in": ", as their sign-in ended"}.get(_text(values, "by", ""), "")
-    return Sentence(f"looks at this account no more{how}", uses=frozenset({"by"}))
+    return Sentence(f"stopped looking at this account{how}", uses=frozenset({"by"}))
 
 
 _SENTENCES: Final[Mapping[str, Callable[[Values], Sentence]]] = {
     "account.factor_required.v1": lambda values: Sentence(
-        "asked every member for a second factor"
-        if values.get("on") is not False
-        else "stopped asking members for a second factor",
+        "asked every member for a second factor" if values.get("on") is not False else "stopped asking members for a second factor",
         uses=frozenset({"on"}),
     ),
     "account.made.v1": lambda _: Sentence("made this account"),
@@ -224,7 +222,8 @@ _SENTENCES: Final[Mapping[str, Callable[[Values], Sentence]]] = {
     "domains.removed.v1": _names("put", "removed", " into the bin"),
     "domains.restored.v1": _names("brought", "restored", " back from the bin"),
     "impersonation.begun.v1": lambda values: Sentence(
-        f"looks at this account as a viewer of it would, for {_many(values, 'minutes', 'minute')} at most", uses=frozenset({"minutes"})
+        f"began to look at this account as a viewer of it would, for {_many(values, 'minutes', 'minute')} at most",
+        uses=frozenset({"minutes"}),
     ),
     "impersonation.ended.v1": _ended,
     "invitation.withdrawn.v1": lambda _: Sentence("withdrew an invitation"),

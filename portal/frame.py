@@ -91,8 +91,8 @@ class WorkWatch:
 
     asked_at: float = field(default=float("-inf"))
     away: bool = False
-    sealer_away: bool = False
-    """As it was found then: nothing makes entries of what happens."""
+    log_trouble: str = ""
+    """Why the log does not go on, as it was found then."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_away(self, session: Session, now: datetime) -> bool:
@@ -101,7 +101,7 @@ class WorkWatch:
             try:
                 beats = heartbeats(session)
                 self.away = any(name not in beats or now - beats[name] > SILENT_FOR for name in _SCANNING)
-                self.sealer_away = silent_sequencer(beats, now)
+                self.log_trouble = _log_trouble(session, beats, now)
                 self.asked_at = time.monotonic()
             finally:
                 self.lock.release()
@@ -134,7 +134,7 @@ def frame() -> Frame:
         spot_check=parts().spot_check,
         waiting=_waiting(signed_in),
         factor_needed=(actor := who()) is not None and actor.unproven,
-        log_trouble=_log_trouble(sealer_away=work.sealer_away) if runs else "",
+        log_trouble=(work.log_trouble or _log_late()) if runs else "",
         looked=_looked(signed_in),
     )
 
@@ -146,11 +146,17 @@ def silent_sequencer(beats: Mapping[str, datetime], now: datetime) -> bool:
     return now - beats["sequencer"] > SILENT_FOR
 
 
-def _log_trouble(*, sealer_away: bool) -> str:
-    log = newest_log(reading())
+def _log_trouble(session: Session, beats: Mapping[str, datetime], now: datetime) -> str:
+    log = newest_log(session)
     if log is not None and log.trouble:
         return "The log signs nothing: what it should go on from is not what was signed."
-    return "Nothing is sealed into the log: its process gave no sign of life for a minute." if sealer_away else ""
+    silent = silent_sequencer(beats, now)
+    return "Nothing is sealed into the log: its process gave no sign of life for a minute." if silent else ""
+
+
+def _log_late() -> str:
+    late = any(alarm.kind == "log" for alarm in alarms_going_on())
+    return "What happened is not in the log yet, though it should have been for minutes." if late else ""
 
 
 def frame_of_nobody() -> Frame:
@@ -179,6 +185,6 @@ def alarms_going_on() -> tuple[Alarm, ...]:
 
 
 def _alarm() -> str:
-    found = {alarm.kind for alarm in alarms_going_on()}
+    found = {alarm.kind for alarm in alarms_going_on()} - {"log"}  # which is told by itself
     gravest = next((sentence for kind, sentence in KINDS.items() if kind in found), "")
     return f"{gravest} {len(found) - 1} more to look at." if len(found) > 1 else gravest
