@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import waitress  # type: ignore[import-untyped]
 
+from audit.keeper import Keeper
 from config import SettingError, Settings
 from core.backups.plan import Plan
 from core.envelope import FILE, KeyFile, kept_key
@@ -49,6 +50,8 @@ def parts(settings: Settings) -> Parts:
         keys=keys,
         plan=Plan(**settings.backups("portal")),
         settings=shown(settings),
+        log_folder=Keeper(settings.log_at(settings.data)).public,
+        log_witnesses=settings.log_witnesses,
     )
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final, cast
@@ -11,6 +12,7 @@ from typing import Final, cast
 from flask import Flask, current_app, g
 from sqlalchemy.orm import Session
 
+from audit.told import newest_log
 from core.actions.policy import INSTALLATION_POLICY, Permission, allows
 from core.backups.alarms import KINDS
 from core.broker import answers
@@ -51,6 +53,8 @@ class Frame:
     """How many approvals wait for this person."""
     factor_needed: bool = False
     """A role on the installation rests until its person has a second factor."""
+    log_trouble: str = ""
+    """What is wrong with the log, "" when nothing is, and to those alone who run the installation."""
     looked: tuple[LookedAt, ...] = ()
     """Looks of operators at this account that its owner is told of."""
 
@@ -87,6 +91,8 @@ class WorkWatch:
 
     asked_at: float = field(default=float("-inf"))
     away: bool = False
+    log_trouble: str = ""
+    """Why the log does not go on, as it was found then."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
     def is_away(self, session: Session, now: datetime) -> bool:
@@ -95,6 +101,7 @@ class WorkWatch:
             try:
                 beats = heartbeats(session)
                 self.away = any(name not in beats or now - beats[name] > SILENT_FOR for name in _SCANNING)
+                self.log_trouble = _log_trouble(session, beats, now)
                 self.asked_at = time.monotonic()
             finally:
                 self.lock.release()
@@ -111,9 +118,9 @@ def frame() -> Frame:
     """The frame of this request's page."""
     signed_in = person()
     if signed_in is None:
-        nobody = Frame(None, None, broker_away=False, workers_away=False, mail_is_kept=False)
-        return replace(nobody, demo=parts().demo is not None, spot_check=parts().spot_check)
+        return frame_of_nobody()
     broker: BrokerWatch = current_app.extensions["keychest.broker"]
+    runs = Permission.SEE_OPERATIONS in INSTALLATION_POLICY.get(signed_in.installation_role, ())
     names = sum(counts(reading(), signed_in.account_id).values()) if signed_in.account_id is not None else 0
     work: WorkWatch = current_app.extensions["keychest.work"]
     return Frame(
@@ -122,13 +129,40 @@ def frame() -> Frame:
         broker_away=broker.is_away(),
         workers_away=work.is_away(reading(), now()),
         mail_is_kept=parts().mail_is_kept,
-        alarm=_alarm() if Permission.SEE_OPERATIONS in INSTALLATION_POLICY.get(signed_in.installation_role, ()) else "",
+        alarm=_alarm() if runs else "",
         demo=parts().demo is not None,
         spot_check=parts().spot_check,
         waiting=_waiting(signed_in),
         factor_needed=(actor := who()) is not None and actor.unproven,
+        log_trouble=(work.log_trouble or _log_late()) if runs else "",
         looked=_looked(signed_in),
     )
+
+
+def silent_sequencer(beats: Mapping[str, datetime], now: datetime) -> bool:
+    """Whether nothing seals. Over PostgreSQL it may run elsewhere, and one that never gave a sign is not missed."""
+    if "sequencer" not in beats:
+        return parts().database_url.startswith("sqlite")
+    return now - beats["sequencer"] > SILENT_FOR
+
+
+def _log_trouble(session: Session, beats: Mapping[str, datetime], now: datetime) -> str:
+    log = newest_log(session)
+    if log is not None and log.trouble:
+        return "The log signs nothing: what it should go on from is not what was signed."
+    silent = silent_sequencer(beats, now)
+    return "Nothing is sealed into the log: its process gave no sign of life for a minute." if silent else ""
+
+
+def _log_late() -> str:
+    late = any(alarm.kind == "log" for alarm in alarms_going_on())
+    return "What happened is not in the log yet, though it should have been for minutes." if late else ""
+
+
+def frame_of_nobody() -> Frame:
+    """The frame of a page that is the same for everybody, and of who is not signed in. Nothing is asked for it."""
+    nobody = Frame(None, None, broker_away=False, workers_away=False, mail_is_kept=False)
+    return replace(nobody, demo=parts().demo is not None, spot_check=parts().spot_check)
 
 
 def _looked(signed_in: SignedIn) -> tuple[LookedAt, ...]:
@@ -151,6 +185,6 @@ def alarms_going_on() -> tuple[Alarm, ...]:
 
 
 def _alarm() -> str:
-    found = {alarm.kind for alarm in alarms_going_on()}
+    found = {alarm.kind for alarm in alarms_going_on()} - {"log"}  # which is told by itself
     gravest = next((sentence for kind, sentence in KINDS.items() if kind in found), "")
     return f"{gravest} {len(found) - 1} more to look at." if len(found) > 1 else gravest

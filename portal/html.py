@@ -7,12 +7,12 @@ from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
 
-from flask import Response, make_response, session
+from flask import Response, make_response, request, session
 from flask_wtf.csrf import generate_csrf
 
 from core.actions.policy import permissions
 from core.render import render, shown_in
-from portal.frame import frame
+from portal.frame import frame, frame_of_nobody
 from portal.htmx import fragment_wanted
 from portal.identity import person, who
 from portal.parts import now
@@ -59,6 +59,17 @@ def page(template: str, *, part: str = "", status: int = 200, headers: Mapping[s
             body = render(template, frame=frame(), partial=False, **({"tab": ""} | values))
     response = make_response(body, status)
     response.headers.update(headers or {})
+    return response
+
+
+def public_page(template: str, *, status: int = 200, **values: Any) -> Response:
+    """A page that is the same for everybody: no cookie is read or set, the database is not asked. It may be kept, and asked for again."""
+    body = render(template, frame=frame_of_nobody(), partial=False, tab="", now=now(), csrf="", messages=(), may=frozenset(), **values)
+    response = make_response(body, status)
+    if status == 200:  # noqa: PLR2004 - all is well
+        response.headers["Cache-Control"] = "public, no-cache"
+        response.add_etag()
+        response.make_conditional(request)
     return response
 
 

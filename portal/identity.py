@@ -6,7 +6,8 @@ from datetime import timedelta
 from typing import cast
 from urllib.parse import quote
 
-from flask import Flask, redirect, session
+from flask import Flask, Response, g, redirect, session
+from flask.sessions import SecureCookieSessionInterface, SessionMixin
 from flask.typing import ResponseReturnValue
 from flask_login import LoginManager, UserMixin, current_user, login_user, logout_user
 
@@ -34,8 +35,18 @@ class Visitor(UserMixin):  # type: ignore[misc]  # flask-login has no types
         return self.token
 
 
+class _Cookies(SecureCookieSessionInterface):
+    """As Flask has it; what is the same for everybody neither sets the cookie nor is kept for one cookie alone."""
+
+    def save_session(self, app: Flask, session: SessionMixin, response: Response) -> None:
+        """Set the cookie where the session changed, and say that the answer depends on it."""
+        if "for_everybody" not in g:
+            super().save_session(app, session, response)
+
+
 def install(app: Flask, parts: Parts) -> None:
     """Cookies and flask-login."""
+    app.session_interface = _Cookies()
     secure = parts.public_url.startswith("https://")
     app.config.update(
         SECRET_KEY=parts.secret_key,
@@ -55,6 +66,11 @@ def install(app: Flask, parts: Parts) -> None:
 def _load(token: str) -> Visitor | None:
     person = signed_in(reading(), token_sha256(token), now(), factor_needed=parts().production)
     return Visitor(token, person) if person is not None else None
+
+
+def for_everybody() -> None:
+    """What this request is answered is the same for everybody, whatever its cookie says."""
+    g.for_everybody = True
 
 
 def person() -> SignedIn | None:

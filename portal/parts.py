@@ -62,6 +62,10 @@ class Parts:
     """What backups are made with, for the pages of those who run the installation."""
     settings: tuple[Setting, ...] = ()
     """Everything that can be set, for the page of those who run the installation. No secret is in it."""
+    log_folder: Path = field(default_factory=lambda: Path("var") / "log" / "public")
+    """The log's published files, which the sequencer writes and everybody may have."""
+    log_witnesses: tuple[tuple[str, str], ...] = ()
+    """Who is asked to cosign the log's checkpoints: the key of each, as a vkey, and its address."""
 
 
 @dataclass(frozen=True, slots=True)

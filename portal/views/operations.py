@@ -32,8 +32,11 @@ PROCESSES: Final[Mapping[str, tuple[str, str]]] = {
     "worker.scan": ("Worker for scans", "everything that is scanned by schedule"),
     "worker.ops": ("Worker for mail and looks at backups", "letters, notices, alarms"),
     "worker.backup": ("Worker for backups", "backups and drills"),
+    "sequencer": ("Sequencer", "makes entries of what happens, and signs the log"),
 }
 """What gives signs of life, in words."""
+_ELSEWHERE: Final = frozenset({"worker.backup", "sequencer"})
+"""What may run as another user, with another login to the database: one that never gave a sign is not missed there."""
 QUEUES: Final[Mapping[str, str]] = {
     "now": "What people wait for", "scan": "Scans by schedule", "ops": "Mail and looks at backups", "backup": "Backups and drills",
 }  # fmt: skip
@@ -116,7 +119,7 @@ def _processes() -> list[Process]:
     return [
         Process(name, words, does, at := beats.get(name), at is not None and now() - at <= SILENT_FOR)
         for name, (words, does) in PROCESSES.items()
-        if name in beats or name != "worker.backup" or parts().database_url.startswith("sqlite")  # else another user's: alarms tell of it
+        if name in beats or name not in _ELSEWHERE or parts().database_url.startswith("sqlite")
     ]
 
 

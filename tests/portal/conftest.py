@@ -21,6 +21,8 @@ from sqlalchemy.orm import Session
 from werkzeug.routing import Rule
 from werkzeug.test import TestResponse
 
+from audit.keeper import Keeper
+from audit.tables import OutboxEvent
 from core.actions.accounts import accept_welcome, create_user
 from core.actions.passwords import hash_password
 from core.actions.policy import Actor
@@ -199,3 +201,19 @@ def make_site(parts: Parts, people: People) -> Iterator[MakeSite]:
 @pytest.fixture
 def site(make_site: MakeSite) -> Site:
     return make_site()
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Keeper:
+    found = Keeper(tmp_path / "log")
+    found.prepare()
+    return found
+
+
+@pytest.fixture
+def logged(make_site: MakeSite, keeper: Keeper) -> Site:
+    """A portal whose log's folder is there, with nothing in it yet, and nothing that waits."""
+    site = make_site(log_folder=keeper.public)
+    with site.sessions.writing() as session:
+        session.execute(sa.delete(OutboxEvent))
+    return site

@@ -289,9 +289,9 @@ def test_two_certificates_of_one_address_are_two_rows_and_say_which_is_which(sit
 
 TAG = re.compile(r"<\s*/?\s*([a-zA-Z!][\w:-]*)([^>]*)>")
 OURS = {
-    "!doctype", "a", "b", "bdi", "body", "br", "button", "caption", "code", "dd", "details", "div", "dl", "dt", "footer",
-    "form", "h1", "h2", "h3", "head", "header", "hr", "html", "input", "label", "li", "line", "link", "main", "meta", "nav",
-    "noscript", "ol", "p", "pre", "rect", "script", "section", "span", "summary", "svg", "table", "tbody", "td", "template",
+    "!doctype", "a", "b", "bdi", "body", "br", "button", "caption", "circle", "code", "dd", "details", "div", "dl", "dt",
+    "footer", "form", "h1", "h2", "h3", "head", "header", "hr", "html", "input", "label", "li", "line", "link", "main", "meta", "nav",
+    "noscript", "ol", "p", "pre", "rect", "script", "section", "small", "span", "summary", "svg", "table", "tbody", "td", "template",
     "option", "select", "text", "textarea", "th", "thead", "time", "title", "tr", "ul", "use", "wbr",
 }  # fmt: skip
 

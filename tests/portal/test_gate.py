@@ -40,6 +40,8 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/approvals"): READ,
     ("POST", "/approvals/approve"): (422, 422, 403, 422, 303),
     ("POST", "/approvals/refuse"): (422, 422, 403, 422, 303),
+    ("GET", "/activity/"): READ,
+    ("POST", "/activity/download"): READ,
     ("GET", "/account"): READ,
     ("POST", "/account/name"): (422, 403, 403, 422, 303),
     ("POST", "/account/new"): (422, 422, 422, 422, 303),
@@ -79,7 +81,16 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/operations/users/<ref>/role"): OPERATIONS,
     ("GET", "/operations/workers"): OPERATIONS,
     ("GET", "/operations/mails"): OPERATIONS,
+    ("GET", "/operations/log/"): OPERATIONS,
     ("GET", "/operations/settings"): OPERATIONS,
+    ("GET", "/log/"): (200,) * 5,
+    ("GET", "/log/entries/<string(maxlength=18):number>/<string(maxlength=18):index>"): (404,) * 5,  # nothing is published in this test
+    ("GET", "/log/checkpoint"): (404,) * 5,
+    ("GET", "/log/continued"): (404,) * 5,
+    ("GET", "/log/tile/<path:path>"): (404,) * 5,
+    ("GET", "/log/<string(maxlength=18):number>/checkpoint"): (404,) * 5,
+    ("GET", "/log/<string(maxlength=18):number>/continued"): (404,) * 5,
+    ("GET", "/log/<string(maxlength=18):number>/tile/<path:path>"): (404,) * 5,
     ("GET", "/check"): (200,) * 5,
     ("POST", "/check"): (422,) * 5,
     ("GET", "/check/<ref>"): (404,) * 5,
@@ -197,7 +208,13 @@ def served(site: Site) -> tuple[str, str]:
 def filled(rule: str, ref: str, digest: str) -> str:
     kind = "<any(pem, der, txt):kind>"
     filled = rule.replace("<ref>", ref).replace("<string(length=64):digest>", digest).replace(kind, "pem").replace("<token>", "x" * 43)
-    return filled.replace("<path:filename>", "css/ui.css").replace("<any(old, new):which>", "old")
+    return (
+        filled.replace("<path:filename>", "css/ui.css")
+        .replace("<any(old, new):which>", "old")
+        .replace("<path:path>", "0/000.p/1")
+        .replace("<string(maxlength=18):number>", "2")
+        .replace("<string(maxlength=18):index>", "0")
+    )
 
 
 def test_the_gate_itself_refuses_before_the_view_is_asked(site: Site) -> None:

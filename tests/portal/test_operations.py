@@ -27,7 +27,7 @@ from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site, forget_tries
 from tests.portal.test_endpoints import assert_only_our_markup
 from tests.portal.test_mails import _tell
 
-PAGES = ("accounts", "users", "workers", "mails", "settings")
+PAGES = ("accounts", "users", "workers", "mails", "log", "settings")
 REASON = "They ask why their shop is not reached"
 
 
@@ -82,8 +82,8 @@ def test_each_page_tells_what_is_and_never_a_tenant_s_names(make_site: MakeSite)
     assert "1 name watched" in page[f"accounts/{account}"]
     assert "Operator of the installation" in page["users"]
     assert "1 browser" in page[f"users/{user}"]
-    assert "4 processes without a sign of life." in page["workers"]
-    assert page["workers"].count("Silent") == 4
+    assert "5 processes without a sign of life." in page["workers"]
+    assert page["workers"].count("Silent") == 5
     assert re.search(r"Scans that are due.*?>1<.*?Late", page["workers"])
     assert "The broker does not answer" in page["workers"]
     assert "550 5.1.1 User unknown" in page["mails"]
