@@ -9,8 +9,8 @@ from typing import Final
 from urllib.parse import urlencode
 from zoneinfo import ZoneInfo
 
+from audit.asked import Place, Wanted
 from audit.kinds import KINDS
-from audit.told import Place, Wanted
 from portal.activity import GROUPED, GROUPS, People, kinds_with_text
 
 LONGEST_TEXT: Final = 200

@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from audit.asked import Told
 from audit.tiles import TileError
-from audit.told import Told
 from audit.tree import HashOf, included, inclusion_proof, leaf_hash
 from portal.published import PublishedLog
 

@@ -12,7 +12,7 @@ from typing import Final, cast
 from flask import Flask, current_app, g
 from sqlalchemy.orm import Session
 
-from audit.told import newest_log
+from audit.asked import newest_log
 from core.actions.policy import INSTALLATION_POLICY, Permission, allows
 from core.backups.alarms import KINDS
 from core.broker import answers

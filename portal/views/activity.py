@@ -10,8 +10,8 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from audit.asked import Told, keys_of, not_sealed_yet, told_to
 from audit.tables import OutboxEvent
-from audit.told import Told, keys_of, not_sealed_yet, told_to
 from core.actions.activity import download_activity
 from core.actions.policy import Actor, Permission, require
 from core.store.teams import left_since, team

@@ -11,9 +11,9 @@ from urllib.parse import urlencode
 from flask import Blueprint, request
 from flask.typing import ResponseReturnValue
 
+from audit.asked import Place, Told, Waiting, newest_log, told_of_all, waiting
 from audit.keeper import STANDING
 from audit.kinds import KINDS
-from audit.told import Place, Told, Waiting, newest_log, told_of_all, waiting
 from core.actions.policy import Actor, Permission, require_installation
 from core.store.heartbeats import heartbeats
 from portal.activity_asked import place

@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import pytest
 
+from audit.asked import Wanted, keys_of, newest_log, not_sealed_yet, told_of_all, told_to, waiting
 from audit.erasing import erase_private
 from audit.keeper import Keeper
 from audit.log import Event, append
 from audit.note import public_of
 from audit.sequencer import Sequencer
-from audit.told import Wanted, keys_of, newest_log, not_sealed_yet, told_of_all, told_to, waiting
 from core.store.db import Sessions
 from tests.audit.test_sequencer import NOW, ORIGIN
 
