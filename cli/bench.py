@@ -15,6 +15,7 @@ BENCHES: dict[str, str] = {
     "clock": "Handing out what is due.",
     "pages": "Pages of an account of 100,000 names, beside an empty page. ARGUMENTS: names, rounds, sqlite or postgresql.",
     "auth": "Doors, for people who are known here and for others. ARGUMENTS: rounds.",
+    "audit": "The log: appends, entries, publishing, verifying, pages. ARGUMENTS: seconds, entries.",
     "backup": "Backup and drill, and what a writer notices of them. ARGUMENTS: megabytes.",
 }
 
