@@ -288,6 +288,7 @@ def test_a_downloaded_activity_is_opened_and_every_change_in_it_found(tmp_path: 
     less = activity()
     less["entries"][0]["sealed"] = {}
     assert "5 private fields are not in the file" in opened(less)[1]
+    assert "3 entries were left out when it was made" in opened(activity() | {"left_out": 3})[1]
     found = 0
     changes: tuple[Callable[[Told, Told, Told], object], ...] = (
         lambda _, entry, __: entry.update(entry=entry["entry"].replace("person", "nobody")), lambda _, entry, __: entry.update(index=2),
