@@ -70,6 +70,8 @@ def opened(told: dict[str, Any], keys: Sequence[Verifier]) -> Opened:
     found.report.checked.append(f"{signed:,} {'entry is' if signed == 1 else 'entries are'} in the log that was signed, byte for byte.")
     if found.closed:
         found.report.notes.append(f"{found.closed:,} private fields are not in the file: erased meanwhile, or not for whom it was made.")
+    if type(told.get("left_out")) is int and told["left_out"] > 0:
+        found.report.notes.append(f"{told['left_out']:,} entries were left out when it was made: no published checkpoint proved them yet.")
     found.report.notes.append("That an entry is missing from the file cannot be seen from the file.")
     return found
 

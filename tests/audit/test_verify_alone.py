@@ -288,6 +288,7 @@ def test_a_downloaded_activity_is_opened_and_every_change_in_it_found(tmp_path: 
     less = activity()
     less["entries"][0]["sealed"] = {}
     assert "5 private fields are not in the file" in opened(less)[1]
+    assert "3 entries were left out when it was made" in opened(activity() | {"left_out": 3})[1]
     found = 0
     changes: tuple[Callable[[Told, Told, Told], object], ...] = (
         lambda _, entry, __: entry.update(entry=entry["entry"].replace("person", "nobody")), lambda _, entry, __: entry.update(index=2),
@@ -302,7 +303,7 @@ def test_a_downloaded_activity_is_opened_and_every_change_in_it_found(tmp_path: 
         lambda told, _, __: told.pop("entries"), lambda told, _, __: told.pop("logs"), lambda told, _, __: told.update(logs=[]),
         lambda _, __, log: log.update(keys=[]), lambda _, __, log: log.update(keys=[WITNESS_VKEY]),
         lambda _, __, log: log.update(checkpoint=log["checkpoint"].replace("\n6\n", "\n7\n")),
-        lambda told, _, log: told["logs"].update(other=log),
+        lambda told, _, log: told["logs"].update(other=log), lambda _, __, log: log["keys"].append(WITNESS_VKEY),
     )  # fmt: skip
     for number, change in enumerate(changes):
         told = activity()
@@ -310,7 +311,7 @@ def test_a_downloaded_activity_is_opened_and_every_change_in_it_found(tmp_path: 
         code, said = opened(told)
         assert (code, "Something is wrong with this file" in said) == (1, True), number
         found += 1
-    assert found == len(changes) == 25
+    assert found == len(changes) == 26
     for text in ("", "[]", "{}", json.dumps(activity() | {"format": "other"}), "[" * 99_999):
         assert opened(text)[0] == 2
     assert main(["open", str(tmp_path / "none")]) == 2

@@ -163,6 +163,7 @@ def test_what_was_seen_is_the_beginning_of_what_is_there() -> None:
     fork = [*ENTRIES[:20], *grown[21:41]]
     assert "together they prove that the log was forked" in faults(log_of(fork), heads=seen)
     assert "the log was rewritten" in faults(log_of([*fork, *grown[41:500]]), heads=seen)
+    assert checked(log_of(fork), heads=seen).heads == seen, "what was seen stays the measure"
     assert "the log was rewritten" in faults(log_of([*ENTRIES[1:], *grown[40:]][:1] + grown[2:300]), heads=seen) or faults(
         log_of(grown[1:])
     )

@@ -19,6 +19,7 @@ from audit.keeper import Keeper
 from audit.kinds import KINDS, UNKNOWN
 from audit.log import Event, append
 from audit.note import Checkpoint, Verifier, checkpoint_signed_by
+from audit.opened import opened
 from audit.tables import OutboxEvent
 from audit.tree import included, leaf_hash
 from core.actions.activity import download_activity
@@ -198,6 +199,7 @@ def test_the_download_proves_itself(logged: Site, keeper: Keeper) -> None:
     assert checkpoint.size == 301
     assert [each["index"] for each in made["entries"]] == [each for each in range(300, 0, -1) if each != 7]
     assert made["left_out"] == 3
+    assert opened(made, keys).report.faults == [], "the verifier reads it as it is made"
     for each in made["entries"]:
         assert_proven(each, checkpoint)
         assert each["sealed"]["names"][1] == f"canary-{each['index'] - 1}.example.org"
