@@ -66,8 +66,9 @@ def show() -> ResponseReturnValue:
 def entry(number: str, index: str) -> ResponseReturnValue:
     """One entry of a log, and the proof that it is in it."""
     try:
-        log = next((each for each in published_logs(parts().log_folder) if each.number == _number(number, least=1)), None)
-        return _proven(log, _number(index)) if log is not None else abort(404)
+        logs = published_logs(parts().log_folder)
+        log = next((each for each in logs if each.number == _number(number, least=1)), None)
+        return _proven(log, _number(index), several=len(logs) > 1) if log is not None else abort(404)
     except IndexError:
         return abort(404)
     except UnreadableError as error:
@@ -115,7 +116,7 @@ def _listed(logs: list[PublishedLog]) -> Response:
     )
 
 
-def _proven(log: PublishedLog, index: int) -> Response:
+def _proven(log: PublishedLog, index: int, *, several: bool) -> Response:
     body = log.body(index)
     steps, leaf = log.path(body, index), leaf_hash(body)
     holds = (steps[-1].made if steps else leaf) == log.checkpoint.root
@@ -130,5 +131,5 @@ def _proven(log: PublishedLog, index: int) -> Response:
         picture=proof_path(index, leaf, steps, holds=holds),
         bounds=bounds,
         explained=HIDDEN,
-        address=f"{parts().public_url}/log" + ("" if log.number == 1 else f"/{log.number}"),
+        command=f"python -m audit verify {parts().public_url}/log{f' --log {log.number}' if several else ''} --entry {index}",
     )

@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 from playwright.sync_api import Browser, Page, expect
 
+from audit.__main__ import main
 from tests.dnsserver import bind9
 from tests.e2e.test_walk import PASSWORD, SOON, follow, open_page
 from tests.oidc import CLIENT, SECRET, idp
@@ -99,6 +100,26 @@ def fresh_code(secret: str) -> str:
     return shown(secret, datetime.now(UTC))
 
 
+def what_was_done_is_proven(page: Page, look: Look) -> None:
+    """An account's own people read all of it, and take along what convinces others; everybody sees that it happened, and not to whom."""
+    eventually(
+        lambda: (
+            page.goto("/activity") is not None and page.get_by_text("Prove it").count() > 0 and not page.get_by_text("Not sealed").count()
+        )
+    )
+    expect(page.get_by_text(f"{MIRA} brought {VERA} back as manager")).to_be_visible()
+    look(page, "activity")
+    with page.expect_download() as taken:
+        page.get_by_role("button", name="Download all").click()
+    assert main(["open", str(taken.value.path())]) == 0
+    page.get_by_role("link", name="Prove it").first.click()
+    expect(page.get_by_text("It holds", exact=True)).to_be_visible()
+    look(page, "log-entry")
+    page.goto("/log")
+    assert VERA not in page.content()
+    look(page, "log")
+
+
 def test_people_come_in_join_change_places_and_go(browser: Browser, house: tuple[Sink, Installation], look: Look) -> None:
     sink, running = house
     mira, said = somebody(browser, running)
@@ -136,6 +157,7 @@ def test_people_come_in_join_change_places_and_go(browser: Browser, house: tuple
     mira.get_by_role("button", name=f"Bring {VERA} back").click()
     expect(mira.get_by_role("button", name=f"Remove {VERA}")).to_be_visible()
     remove_many(mira, vera, look)
+    what_was_done_is_proven(mira, look)
     eventually(lambda: len(subjects(sink, VERA)) == 6)
     assert sorted(subjects(sink, VERA)[1:]) == [
         "30 names of people.example.org are to be removed",

@@ -204,6 +204,8 @@ def test_the_download_proves_itself(logged: Site, keeper: Keeper) -> None:
         assert_proven(each, checkpoint)
         assert each["sealed"]["names"][1] == f"canary-{each['index'] - 1}.example.org"
     assert PEOPLE["stranger"] not in answer.text
+    strangers = opened(made, [])
+    assert (strangers.report.faults, len(strangers.lines)) == ([], 299)
     with logged.sessions.reading() as session:
         event = session.scalars(sa.select(OutboxEvent).order_by(OutboxEvent.id.desc())).first()
     assert event is not None

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.__main__ import main
 from audit.keeper import Keeper
 from audit.kinds import KINDS
 from audit.log import Event, append
@@ -22,6 +23,7 @@ from audit.tree import inclusion_proof
 from portal.gate import PUBLIC
 from tests.make import NOW
 from tests.portal.conftest import PEOPLE, MakeSite, Site
+from tests.portal.serving import serving
 from tests.portal.test_endpoints import assert_only_our_markup
 from tests.portal.test_operations import text_of
 
@@ -202,8 +204,8 @@ def test_witnesses_who_signed_and_who_did_not(make_site: MakeSite, keeper: Keepe
     assert re.search(r"other\.example\s+Signed.*?not among those that are asked", text)
 
 
-def test_a_log_that_follows_another_one_tells_why_and_both_can_be_proven(
-    logged: Site, keeper: Keeper, make_log: Callable[..., None]
+def test_a_log_that_follows_another_one_tells_why_and_both_can_be_proven_as_the_page_says(
+    logged: Site, keeper: Keeper, make_log: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
     happen(logged, 5)
     seal(logged, keeper)
@@ -218,7 +220,12 @@ def test_a_log_that_follows_another_one_tells_why_and_both_can_be_proven(
         answer = logged.client().get(f"/log/entries/{path}")
         assert "It holds" in answer.text
         assert_only_our_markup(answer.text)
-    assert "verify http://localhost/log/2 --entry 0" in text_of(answer.text)
+    assert "verify http://localhost/log --log 2 --entry 0" in text_of(answer.text)
+    with serving(logged.app) as url:
+        for log, index in ((1, 5), (2, 0)):
+            assert main(["verify", f"{url}/log", "--log", str(log), "--entry", str(index)]) == 0, capsys.readouterr().out
+        kept = str(keeper.folder / "seen.txt")
+        assert [main(["verify", f"{url}/log", "--since", kept]) for _ in range(2)] == [0, 0]
     for path in ("2/checkpoint", "2/tile/0/000.p/1", "continued"):
         assert logged.client().get(f"/log/{path}").data == (keeper.public / path).read_bytes()
     assert logged.client().get("/log/continued").text == "2\n"
