@@ -35,13 +35,17 @@ class Hour:
             session.execute(sa.update(CountedEvent).where(chosen).values(log=log, index=index))
 
 
-def hold_counted(session: Session, event: OutboxEvent) -> None:
-    """Keep an event until its hour is over, with the salt of its own commitment."""
+def hold_counted(session: Session, event: OutboxEvent) -> bool:
+    """Keep an event until its hour is over, with the salt of its own commitment. False for one that cannot be written down."""
     salt = os.urandom(SALT_BYTES)
     row = CountedEvent(at=event.at, kind=event.kind, actor=event.actor, public=event.public, private=event.private, salt=salt.hex())
-    row.commitment = commitment_of(row)
+    try:
+        row.commitment = commitment_of(row)
+    except (ValueError, TypeError):
+        return False
     session.add(row)
     session.flush()
+    return True
 
 
 def commitment_of(row: CountedEvent) -> str:

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 from typing import Final
 
 HOUR, COUNTED, STARTED, ROTATED = "hour.passed.v1", "sign_ins.counted.v1", "log.started.v1", "log.key_rotated.v1"
-"""Kinds that the sequencer itself makes."""
+FORGED = "event.forged.v1"
+OWN: Final = frozenset({HOUR, COUNTED, STARTED, ROTATED, FORGED})
+"""Kinds that the sequencer itself makes, and nobody else."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +60,7 @@ KINDS: Final[Mapping[str, Kind]] = {
     "drill.requested.v1": Kind("An operator asked for a drill.", shown=("backup",)),
     "email.changed.v1": Kind("A person's address is another one, confirmed by mail from both."),
     "email_change.asked.v1": Kind("A person asked for another address."),
+    FORGED: Kind("Something wrote an event that no action writes. It is kept, and shown to nobody."),
     "factor.added.v1": Kind("A person's authenticator app counts from now on."),
     "factor.begun.v1": Kind("A person began to set an authenticator app up."),
     "factor.dropped.v1": Kind("The terminal took a second factor away from somebody who had lost it."),

@@ -10,6 +10,7 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from audit.kinds import OWN
 from audit.tables import OutboxEvent
 
 Value = str | int | bool
@@ -33,9 +34,11 @@ class Event:
 
 
 def append(session: Session, event: Event) -> None:
-    """Put the event into the outbox of this transaction. Raises ValueError for a kind that is not `noun.past_tense.vN`."""
+    """Put the event into the outbox of this transaction. Raises ValueError for a kind that is none, or that only the log itself tells."""
     if not _KIND.fullmatch(event.kind):
         raise ValueError(f"{event.kind!r} is not noun.past_tense.vN")
+    if event.kind in OWN:
+        raise ValueError(f"{event.kind!r} is told by the log itself, and by nobody else")
     session.flush()
     row = {"at": event.at, "kind": event.kind, "actor": event.actor, "account_ref": event.account_ref}
     session.connection().execute(_INSERT, row | {"public": dict(event.public), "private": dict(event.private)})

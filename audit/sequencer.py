@@ -19,10 +19,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey 
 from sqlalchemy.orm import Session
 
 from audit.counting import counted, hold_counted
-from audit.entry import Entry, make_entry
 from audit.erasing import carry_erasures
 from audit.keeper import Keeper
 from audit.kinds import HOUR, KINDS, ROTATED, STARTED, UNKNOWN
+from audit.making import Clock, New
 from audit.note import Checkpoint, Note, Signature, public_of, sign
 from audit.publish import publish_checkpoint, publish_tiles, published, published_note, say_continued, whole
 from audit.standing import Standing, split_frontier
@@ -49,17 +49,6 @@ class Asked(Protocol):
 
     def cosignatures(self, note: Note, checkpoint: Checkpoint, proof_from: ProofFrom, now: datetime) -> list[Signature]:
         """What witnesses gave."""
-
-
-@dataclass(frozen=True, slots=True)
-class _New:
-    """An entry that is about to be one, and what goes into its private part beside salts and values."""
-
-    entry: Entry
-    kind: str
-    at: datetime
-    actor: str
-    account_ref: str
 
 
 @dataclass(slots=True)
@@ -144,16 +133,13 @@ class Sequencer:
         quiet = log.logged_at is None or not timedelta() <= now - log.logged_at < QUIET_FOR
         return waiting or quiet or not log.size or self.keeper.next_key() is not None or counted(session, now) is not None
 
-    def _batch(self, session: Session, log: Log, key: Key, following: Key | None, now: datetime) -> list[_New]:
+    def _batch(self, session: Session, log: Log, key: Key, following: Key | None, now: datetime) -> list[New]:
         """The entries of a turn, in order: the log's own first where they are due."""
-        clock = _Clock(log.logged_at, now)
+        clock = Clock(log.logged_at, now)
         made = [] if log.size else [self._started(session, log, key, clock)]
         events = session.scalars(sa.select(OutboxEvent).order_by(OutboxEvent.id).limit(BATCH)).all()
-        for event in events:
-            if KINDS.get(event.kind, UNKNOWN).hourly:
-                hold_counted(session, event)
-            else:
-                made.append(clock.entry(event.kind, event.at, event.actor, event.account_ref, event.public, event.private))
+        held = {event.id for event in events if KINDS.get(event.kind, UNKNOWN).hourly and hold_counted(session, event)}
+        made += [clock.told(event) for event in events if event.id not in held]
         if hour := counted(session, now):
             index = log.size + len(made)
             made.append(clock.entry(hour.kind, now, LOG, "", hour.public, {}))
@@ -166,7 +152,7 @@ class Sequencer:
             session.execute(sa.delete(OutboxEvent).where(OutboxEvent.id.in_([event.id for event in events[each : each + _CHUNK]])))
         return made
 
-    def _started(self, session: Session, log: Log, key: Key, clock: _Clock) -> _New:
+    def _started(self, session: Session, log: Log, key: Key, clock: Clock) -> New:
         said: dict[str, Any] = {"origin": log.origin, "vkey": public_of(key, log.origin).vkey}
         if log.number > 1:
             before = session.get(Log, log.number - 1)
@@ -177,7 +163,7 @@ class Sequencer:
                 said |= {"previous_origin": last.origin, "previous_size": last.size, "previous_root": root}
         return clock.entry(STARTED, clock.now, LOG, "", said, {})
 
-    def _rotated(self, log: Log, key: Key, following: Key, clock: _Clock) -> _New:
+    def _rotated(self, log: Log, key: Key, following: Key, clock: Clock) -> New:
         old, new = public_of(key, log.origin).vkey, public_of(following, log.origin).vkey
         text = _ROTATION.format(log.origin, old, new).encode()
         by_old, by_new = (base64.b64encode(each.sign(text)).decode() for each in (key, following))
@@ -194,7 +180,7 @@ class Sequencer:
             return following, None
         return key, following
 
-    def _store(self, session: Session, log: Log, made: Sequence[_New], key: Key, now: datetime) -> None:
+    def _store(self, session: Session, log: Log, made: Sequence[New], key: Key, now: datetime) -> None:
         first, number = log.size, log.number
         session.execute(sa.insert(LogEntry), [{"log": number, "index": first + at, "body": new.entry.body} for at, new in enumerate(made)])
         session.execute(
@@ -253,23 +239,6 @@ class Sequencer:
             return False
         seen = published_note(self.keeper, log.number)
         return seen is not None and len(seen.signatures) < asked.many + 1
-
-
-@dataclass(slots=True)
-class _Clock:
-    """Entries in their order, each with the time at which it was logged; one that comes after the clock was set back tells by how much."""
-
-    before: datetime | None
-    now: datetime
-
-    def entry(self, kind: str, at: datetime, actor: str, account_ref: str, public: Told, private: Told) -> _New:  # noqa: PLR0917 - as an event
-        """One entry."""
-        back_s = 0
-        if self.before is not None and self.now < self.before:
-            back_s = max(1, round((self.before - self.now).total_seconds()))
-        self.before = self.now
-        entry = make_entry(kind, at=at, logged=self.now, actor=actor, account=account_ref, public=public, private=private, back_s=back_s)
-        return _New(entry, kind, at, actor, account_ref)
 
 
 def newest(session: Session, *, locked: bool = False) -> Log | None:

@@ -460,3 +460,39 @@ def test_another_user_reads_what_is_published_and_not_the_key() -> None:
             tried = subprocess.run([*read, keeper.folder / name], user=65_534, capture_output=True, text=True, check=False)
             assert ("Permission denied" in tried.stderr) is refused, name
             assert (tried.returncode != 0) is refused, name
+
+
+def test_an_event_that_no_action_writes_neither_stops_the_log_nor_is_taken_for_its_own(
+    sequencer: Sequencer, sessions: Sessions, keeper: Keeper
+) -> None:
+    sequencer.turn(NOW)
+    row = {"at": NOW, "kind": "domains.added.v1", "actor": "nobody", "account_ref": "", "public": {}, "private": {}}
+    forged: list[dict[str, object]] = [
+        {"kind": "log.key_rotated.v1", "public": {"origin": ORIGIN, "old": "x", "new": "y"}},
+        {"kind": "log.started.v1"},
+        {"kind": "hour.passed.v1"},
+        {"public": {"added": "many"}},
+        {"public": {"added": None}},
+        {"kind": "api_token.made.v1", "public": {"scopes": "x" * 70_000}},
+        {"private": {f"f{each}": each for each in range(1_000)}},
+        {"kind": "user.signed_in.v1", "public": {"factor": {"deep": [1, 2]}}},
+    ]
+    if sessions.engine.dialect.name == "sqlite":  # PostgreSQL takes neither
+        forged += [
+            {"kind": "k" * 70_000},
+            {"private": {"number": float("nan")}},
+            {"kind": "sign_in.failed.v1", "private": {"n": float("nan")}},
+        ]
+    with sessions.writing() as session:
+        session.execute(sa.insert(OutboxEvent), [row | each for each in forged])
+    events(sessions, 1)
+    sequencer.turn(NOW)
+    assert kinds(keeper) == ["log.started.v1", *["event.forged.v1"] * (len(forged) - 1), "domains.added.v1"]
+    assert {json.dumps(each["said"]) for each in told(keeper)[1:-1]} == {"{}"}
+    with sessions.reading() as session:
+        part = session.get_one(PrivatePart, (1, 1))
+        assert session.scalar(sa.select(sa.func.count()).select_from(CountedEvent)) == 1
+    assert "log.key_rotated.v1" in part.sealed["told"][1]
+    for own in ("log.started.v1", "event.forged.v1"):
+        with pytest.raises(ValueError, match="by the log itself"), sessions.writing() as session:
+            append(session, Event(own, NOW, "terminal"))
