@@ -13,7 +13,7 @@ from sqlalchemy.orm import Session
 from audit.asked import Told, keys_of, not_sealed_yet, told_to
 from audit.tables import OutboxEvent
 from core.actions.activity import download_activity
-from core.actions.policy import Actor, Permission, require
+from core.actions.policy import Actor, Permission, require, require_person
 from core.store.teams import left_since, team
 from portal.activity import GROUPS, Line, People, line
 from portal.activity_asked import OTHER, read, without_place
@@ -61,6 +61,7 @@ def show(actor: Actor) -> ResponseReturnValue:
 def download(actor: Actor) -> ResponseReturnValue:
     """The newest entries that the filter leaves, with what opens and what proves them."""
     account_id = require(actor, Permission.READ)
+    require_person(actor)  # who looks for others takes nothing along
     let_go()
     with looking() as session:
         people = _people(session, account_id)

@@ -6,6 +6,7 @@ import base64
 import json
 import re
 from collections.abc import Mapping
+from dataclasses import replace
 from datetime import timedelta
 from itertools import product
 from typing import Any
@@ -256,8 +257,10 @@ def test_an_entry_that_was_changed_in_the_database_is_not_handed_out_as_proven(l
 
 
 def test_only_who_may_read_takes_it_along(logged: Site) -> None:
-    with logged.sessions.writing() as session, pytest.raises(NotAllowed):
-        download_activity(session, logged.actors["owner"].__class__(user_id=1, user_ref="x"), entries=1, now=NOW)
+    owner = logged.actors["owner"]
+    for actor in (replace(owner, role=""), replace(owner, impersonating=True)):
+        with logged.sessions.writing() as session, pytest.raises(NotAllowed):
+            download_activity(session, actor, entries=1, now=NOW)
 
 
 def test_an_operator_sees_how_the_log_stands_and_no_tenant_s_values(logged: Site, keeper: Keeper) -> None:

@@ -102,6 +102,8 @@ def test_who_looks_at_an_account_for_its_owners_reads_it_and_acts_by_no_route(si
             assert answer.status_code == (404 if "<ref>" in rule else 200), rule
         else:
             assert answer.status_code == statuses[WHO.index("viewer")], rule
+        if rule.startswith("/log/"):
+            continue  # the same for everybody, and about no account
         if "</html>" in answer.text and (answer.status_code == 200 or (gate is not None and answer.status_code != 303)):
             assert "as its viewer" in answer.text, rule
     with site.sessions.reading() as session:
