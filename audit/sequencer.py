@@ -76,11 +76,13 @@ class Sequencer:
                 break
         with self.sessions.reading() as session:
             log = newest(session)
+            ours = log is not None and (not log.trouble or self._standing.begins_alike(session))
+        if ours:  # also of a database that was restored: what was erased is not to come back until somebody says why
+            self._carried = carry_erasures(self.sessions, self.keeper, now, self._carried)
         if log is None or log.trouble or not log.note:
             return made
         if self.keeper.last(log.number) != Checkpoint.read(Note.read(log.note.encode()).text):  # before anybody else sees it
             self.keeper.keep_last(log.number, log.note.encode())
-        self._carried = carry_erasures(self.sessions, self.keeper, now, self._carried)
         self._publish(log, now)
         return made
 

@@ -14,6 +14,7 @@ from audit.keeper import Keeper, KeeperError
 from audit.note import Checkpoint, Note, NoteError
 from audit.publish import published
 from audit.tables import Log, LogEntry
+from audit.tiles import TileError, entry_at
 from audit.tree import HASH_BYTES, extended, leaf_hash, root_of
 
 _MANY: Final = 4_096
@@ -57,6 +58,17 @@ class Standing:
             return f"{found} {_SO}"
         self.remember(log)
         return ""
+
+    def begins_alike(self, session: Session) -> bool:
+        """Whether published log and database begin with the same entry, which has random bytes in it: they are of one installation."""
+        seen = published(self.keeper, 1)
+        first = session.scalar(sa.select(LogEntry.body).where(LogEntry.log == 1, LogEntry.index == 0))
+        if seen is None or not seen.size or first is None:
+            return False
+        try:
+            return entry_at(lambda path: (self.keeper.public / path).read_bytes(), 0, seen.size) == first
+        except (FileNotFoundError, TileError):
+            return False
 
     def _compared(self, session: Session, log: Log) -> str:
         if self.keeper.newest() > log.number:

@@ -340,6 +340,41 @@ def test_erasing_takes_salts_and_values_and_every_proof_holds_also_after_a_resto
     assert "canary-1" not in json.dumps([part.sealed for part in parts])
 
 
+def test_what_was_erased_is_erased_again_before_anybody_says_why_and_never_in_another_installation(
+    sequencer: Sequencer, sessions: Sessions, keeper: Keeper, tmp_path: Path
+) -> None:
+    events(sessions, *range(1, 10))
+    sequencer.turn(NOW)
+    with sessions.writing() as session:
+        erase_private(session, [(1, 2)], NOW)
+        kept = [
+            (part.index, part.at, part.kind, part.actor, part.account_ref, part.sealed) for part in session.scalars(sa.select(PrivatePart))
+        ]
+    sequencer.turn(NOW)
+    restored(sessions, keeper, 6)
+    with sessions.writing() as session:
+        session.execute(sa.delete(Erasure))
+        _, at, kind, actor, account, sealed = kept[1]
+        session.add(PrivatePart(log=1, index=2, at=at, kind=kind, actor=actor, account_ref=account, sealed=sealed))
+
+    def left() -> list[int]:
+        with sessions.reading() as session:
+            return list(session.scalars(sa.select(PrivatePart.index).order_by(PrivatePart.index)))
+
+    other = Keeper(tmp_path / "other")
+    other.prepare()
+    shutil.copytree(keeper.public, other.public, dirs_exist_ok=True)
+    bundle = other.public / "tile" / "entries" / "000.p" / "10"
+    bundle.write_bytes(bundle.read_bytes().replace(b'"v":1', b'"v":2', 1))
+    other.keep_erased([(1, 1), (1, 2), (1, 3)])
+    other.keep_last(1, (keeper.folder / "last-checkpoint-1").read_bytes())
+    assert Sequencer(sessions, other, ORIGIN).turn(NOW) == 0
+    assert left() == [0, 1, 2, 3, 4, 5], "a folder of another installation erases nothing here"
+    assert Sequencer(sessions, keeper, ORIGIN).turn(NOW + timedelta(minutes=2)) == 0
+    assert trouble(sessions)
+    assert left() == [0, 1, 3, 4, 5]
+
+
 def test_no_statement_changes_or_deletes_an_entry(sequencer: Sequencer, sessions: Sessions) -> None:
     sequencer.turn(NOW)
     statements = ["UPDATE audit_entries SET body = body", "DELETE FROM audit_entries"]
