@@ -24,7 +24,7 @@ from audit.erasing import carry_erasures
 from audit.keeper import Keeper
 from audit.kinds import HOUR, KINDS, ROTATED, STARTED, UNKNOWN
 from audit.note import Checkpoint, Note, Signature, public_of, sign
-from audit.publish import publish_checkpoint, publish_tiles, published, published_note, say_continued, whole
+from audit.publish import drop_narrower, publish_checkpoint, publish_tiles, published, published_note, say_continued, whole
 from audit.standing import Standing, split_frontier
 from audit.tables import Log, LogEntry, OutboxEvent, PrivatePart
 from audit.tiles import TileHashes
@@ -87,7 +87,7 @@ class Sequencer:
                 break
         with self.sessions.reading() as session:
             log = newest(session)
-        if log is None or log.trouble or not log.note:
+        if log is None or log.trouble or not log.note or not self._standing.known(log):
             return made
         if self.keeper.last(log.number) != Checkpoint.read(Note.read(log.note.encode()).text):  # before anybody else sees it
             self.keeper.keep_last(log.number, log.note.encode())
@@ -221,12 +221,16 @@ class Sequencer:
         """The files of one log. Of a log that ended they are looked at once: what the database still has is there."""
         number, seen = log.number, published(self.keeper, log.number)
         begin = min(seen.size, log.size) if seen else 0
-        if number not in self._looked_whole and not whole(self.keeper, number, begin):
-            begin = 0
-        self._looked_whole.add(number)
+        if number not in self._looked_whole:
+            if whole(self.keeper, number, begin):
+                drop_narrower(self.keeper, number, begin)
+            else:
+                begin = 0
         if seen is not None and (seen.size > log.size or (begin == log.size and not self._asks_again(log, asked, now))):
+            self._looked_whole.add(number)
             return
         publish_tiles(self.keeper, number, log.size, begin, lambda first, end: _bodies(session, number, first, end))
+        self._looked_whole.add(number)
         note = Note.read(log.note.encode())
         given = self._cosigned(log, note, asked, now) if asked else []
         if asked and len(given) < asked.quorum:
