@@ -214,23 +214,24 @@ class Sequencer:
         with self.sessions.reading() as session:
             logs = session.scalars(sa.select(Log).where(Log.note != "").order_by(Log.number)).all()
             for each in logs:
-                if each.number == log.number or each.number not in self._looked_whole:
-                    self._publish_one(session, each, now, asked=self.witnesses if each.number == log.number else None)
+                looked = each.number in self._looked_whole
+                if each.number == log.number or not looked:
+                    self._looked_whole.discard(each.number)  # what fails half-way is looked at whole the next time
+                    self._publish_one(session, each, now, looked=looked, asked=self.witnesses if each.number == log.number else None)
+                    self._looked_whole.add(each.number)
 
-    def _publish_one(self, session: Session, log: Log, now: datetime, asked: Asked | None) -> None:
+    def _publish_one(self, session: Session, log: Log, now: datetime, *, looked: bool, asked: Asked | None) -> None:
         """The files of one log. Of a log that ended they are looked at once: what the database still has is there."""
         number, seen = log.number, published(self.keeper, log.number)
         begin = min(seen.size, log.size) if seen else 0
-        if number not in self._looked_whole:
+        if not looked:
             if whole(self.keeper, number, begin):
                 drop_narrower(self.keeper, number, begin)
             else:
                 begin = 0
         if seen is not None and (seen.size > log.size or (begin == log.size and not self._asks_again(log, asked, now))):
-            self._looked_whole.add(number)
             return
         publish_tiles(self.keeper, number, log.size, begin, lambda first, end: _bodies(session, number, first, end))
-        self._looked_whole.add(number)
         note = Note.read(log.note.encode())
         given = self._cosigned(log, note, asked, now) if asked else []
         if asked and len(given) < asked.quorum:

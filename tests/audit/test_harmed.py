@@ -134,8 +134,9 @@ def test_a_hole_in_what_is_published_is_filled_though_the_disk_was_full_at_first
     assert files(keeper) == before
 
 
+@pytest.mark.parametrize("again", [False, True], ids=["it runs on", "started again"])
 def test_narrower_tiles_go_though_the_turn_ended_at_the_checkpoint(
-    sequencer: Sequencer, sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+    again: bool, sequencer: Sequencer, sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     tell(sessions, 250)
     sequencer.turn(NOW)
@@ -145,6 +146,6 @@ def test_narrower_tiles_go_though_the_turn_ended_at_the_checkpoint(
         with pytest.raises(ZeroDivisionError):
             sequencer.turn(NOW)
     assert "tile/0/000.p/251" in files(keeper)
-    Sequencer(sessions, keeper, ORIGIN).turn(NOW)
+    (Sequencer(sessions, keeper, ORIGIN) if again else sequencer).turn(NOW)
     assert set(files(keeper)) == {"checkpoint", *(tile.path for tile in tiles_of(271))}
     assert verified(keeper).returncode == 0
