@@ -73,11 +73,16 @@ class Keeper:
         return self.public if number == 1 else self.public / str(number)
 
     def key(self) -> Ed25519PrivateKey:
-        """The key that checkpoints are signed with, made by whoever comes first. Raises OSError, KeeperError."""
+        """The key that a new log's checkpoints are signed with, made by whoever comes first. Raises OSError, KeeperError."""
         path = self.folder / KEY
         if not path.exists():
             self._write(path, _key_lines(Ed25519PrivateKey.generate()), mode=0o600, anew=True)
         return _read_key(path)
+
+    def key_there(self) -> Ed25519PrivateKey | None:
+        """That key, where there is one. Raises OSError, KeeperError."""
+        path = self.folder / KEY
+        return _read_key(path) if path.exists() else None
 
     def make_next_key(self) -> None:
         """A new key is there for the sequencer to take over. Raises OSError."""

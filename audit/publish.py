@@ -57,9 +57,14 @@ def publish_checkpoint(keeper: Keeper, number: int, note: bytes, size: int, begi
     folder = keeper.public_of(number)
     if not (folder / CHECKPOINT).exists() or (folder / CHECKPOINT).read_bytes() != note:
         keeper.put_public(folder / CHECKPOINT, note, overwrite=True)
+    drop_narrower(keeper, number, size, begin)
+
+
+def drop_narrower(keeper: Keeper, number: int, size: int, begin: int = 0) -> None:
+    """Partial tiles go whose full tile is published: since `begin`, or all of them, as after a crash beside the checkpoint."""
     for tile in tiles_of(size, begin):
         if tile.width == WIDTH:
-            shutil.rmtree(folder / f"{tile.path}.p", ignore_errors=True)
+            shutil.rmtree(keeper.public_of(number) / f"{tile.path}.p", ignore_errors=True)
 
 
 def say_continued(keeper: Keeper, number: int) -> None:

@@ -24,7 +24,7 @@ from audit.keeper import Keeper
 from audit.kinds import HOUR, KINDS, ROTATED, STARTED, UNKNOWN
 from audit.making import Clock, New
 from audit.note import Checkpoint, Note, Signature, public_of, sign
-from audit.publish import publish_checkpoint, publish_tiles, published, published_note, say_continued, whole
+from audit.publish import drop_narrower, publish_checkpoint, publish_tiles, published, published_note, say_continued, whole
 from audit.standing import Standing, split_frontier
 from audit.tables import Log, LogEntry, OutboxEvent, PrivatePart
 from audit.tiles import TileHashes
@@ -76,10 +76,10 @@ class Sequencer:
                 break
         with self.sessions.reading() as session:
             log = newest(session)
-            ours = log is not None and (not log.trouble or self._standing.begins_alike(session))
+            ours = log is not None and (self._standing.known(log) or self._standing.begins_alike(session))
         if ours:  # also of a database that was restored: what was erased is not to come back until somebody says why
             self._carried = carry_erasures(self.sessions, self.keeper, now, self._carried)
-        if log is None or log.trouble or not log.note:
+        if log is None or log.trouble or not log.note or not self._standing.known(log):
             return made
         if self.keeper.last(log.number) != Checkpoint.read(Note.read(log.note.encode()).text):  # before anybody else sees it
             self.keeper.keep_last(log.number, log.note.encode())
@@ -202,16 +202,21 @@ class Sequencer:
         with self.sessions.reading() as session:
             logs = session.scalars(sa.select(Log).where(Log.note != "").order_by(Log.number)).all()
             for each in logs:
-                if each.number == log.number or each.number not in self._looked_whole:
-                    self._publish_one(session, each, now, asked=self.witnesses if each.number == log.number else None)
+                looked = each.number in self._looked_whole
+                if each.number == log.number or not looked:
+                    self._looked_whole.discard(each.number)  # what fails half-way is looked at whole the next time
+                    self._publish_one(session, each, now, looked=looked, asked=self.witnesses if each.number == log.number else None)
+                    self._looked_whole.add(each.number)
 
-    def _publish_one(self, session: Session, log: Log, now: datetime, asked: Asked | None) -> None:
+    def _publish_one(self, session: Session, log: Log, now: datetime, *, looked: bool, asked: Asked | None) -> None:
         """The files of one log. Of a log that ended they are looked at once: what the database still has is there."""
         number, seen = log.number, published(self.keeper, log.number)
         begin = min(seen.size, log.size) if seen else 0
-        if number not in self._looked_whole and not whole(self.keeper, number, begin):
-            begin = 0
-        self._looked_whole.add(number)
+        if not looked:
+            if whole(self.keeper, number, begin):
+                drop_narrower(self.keeper, number, begin)
+            else:
+                begin = 0
         if seen is not None and (seen.size > log.size or (begin == log.size and not self._asks_again(log, asked, now))):
             return
         publish_tiles(self.keeper, number, log.size, begin, lambda first, end: _bodies(session, number, first, end))

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.keeper import Keeper, KeeperError
-from audit.note import Checkpoint, Note, NoteError
+from audit.note import Checkpoint, Note, NoteError, public_of
 from audit.publish import published
 from audit.tables import Log, LogEntry
 from audit.tiles import TileError, entry_at
@@ -35,8 +35,8 @@ class Standing:
     _refused_at: datetime | None = None
 
     def known(self, log: Log) -> bool:
-        """Whether the log is as this process left it."""
-        return self._left == _shape(log)
+        """Whether the log is as this process left it, and so is its key."""
+        return self._left == _shape(log) and not self._strange(log)
 
     def waits(self, log: Log, now: datetime) -> bool:
         """Whether this very log was refused just now."""
@@ -82,8 +82,25 @@ class Standing:
             return (
                 f"The last checkpoint is not in {self.keeper.folder}, where it is kept outside the database: nobody knows what was signed."
             )
+        if strange := self._strange(log):
+            return strange
         seen = published(self.keeper, log.number)
         return _rebuilt(session, log, [each for each in (outside, seen) if each is not None and each.size])
+
+    def _strange(self, log: Log) -> str:
+        """Why what would be signed by the key that lies here is not this log's; "" where it is, or where the log begins."""
+        if not log.note:
+            return ""
+        try:
+            keys = [public_of(each, log.origin) for each in (self.keeper.key_there(), self.keeper.next_key()) if each is not None]
+            if Note.read(log.note.encode()).signed_by(keys):
+                return ""
+        except (KeeperError, NoteError) as error:
+            return str(error)
+        return (
+            f"The key that signed this log is not in {self.keeper.folder}: put it back, from the recovery kit or a copy. "
+            "Without it the log can only be followed by another one."
+        )
 
 
 def _rebuilt(session: Session, log: Log, signed: list[Checkpoint]) -> str:

@@ -17,13 +17,13 @@ TRIGGER = """CREATE TRIGGER audit_entries_stay BEFORE UPDATE OR DELETE OR TRUNCA
 FOR EACH STATEMENT EXECUTE FUNCTION audit_entries_stay()"""
 POSTGRESQL = (FUNCTION, TRIGGER, "ALTER TABLE audit_entries ENABLE ALWAYS TRIGGER audit_entries_stay")
 RAISE = f"BEGIN SELECT RAISE(ABORT, '{SAYS}'); END"
-THERE = "EXISTS (SELECT 1 FROM audit_entries WHERE log = NEW.log AND entry_index = NEW.entry_index)"
+THERE = "EXISTS (SELECT 1 FROM audit_entries WHERE rowid = NEW.rowid OR (log = NEW.log AND entry_index = NEW.entry_index))"
 SQLITE = (
     f"CREATE TRIGGER audit_entries_update BEFORE UPDATE ON audit_entries {RAISE}",
     f"CREATE TRIGGER audit_entries_delete BEFORE DELETE ON audit_entries {RAISE}",
     f"CREATE TRIGGER audit_entries_replace BEFORE INSERT ON audit_entries WHEN {THERE} {RAISE}",
 )
-"""The last one: INSERT OR REPLACE runs no DELETE trigger unless recursive_triggers is on."""
+"""The last one: INSERT OR REPLACE runs no DELETE trigger unless recursive_triggers is on. It may name a rowid, too."""
 
 
 def upgrade() -> None:

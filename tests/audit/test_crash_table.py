@@ -21,7 +21,7 @@ from audit.log import Event, append
 from audit.note import COSIGNATURE, Checkpoint, Note, Signature, Verifier, cosign, public_of
 from audit.sequencer import Sequencer, newest
 from audit.tables import Erasure, Log, LogEntry, OutboxEvent, PrivatePart
-from audit.tiles import tiles_of
+from audit.tiles import WIDTH, tiles_of
 from audit.tree import extended, leaf_hash, root_of
 from core.store.db import Sessions
 from tests.steps import seldom
@@ -51,7 +51,9 @@ class Cosigner:
 
 
 @contextmanager
-def crashing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, at: int, persisted: bool) -> Iterator[list[int]]:
+def crashing(
+    monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, at: int, persisted: bool, error: type[BaseException] = Crash
+) -> Iterator[list[int]]:
     """The `at`-th call of a function is the last thing that the process does: before it begins, or once it has done its work."""
     real = getattr(owner, name)
     calls: list[int] = []
@@ -62,7 +64,7 @@ def crashing(monkeypatch: pytest.MonkeyPatch, owner: Any, name: str, *, at: int,
             return real(*words, **named)
         if persisted:
             real(*words, **named)
-        raise Crash
+        raise error
 
     with monkeypatch.context() as patched:
         patched.setattr(owner, name, crashed)
@@ -99,6 +101,8 @@ def whole(sessions: Sessions, keeper: Keeper, number: int, events: int, cosigner
     needed = {tile.path for tile in tiles_of(log.size)}
     assert all((folder / path).is_file() for path in needed)
     assert not [path for path in keeper.public.rglob("*") if path.is_file() and path.suffix in {".tmp", ".new"}]
+    full = [tile for tile in tiles_of(log.size) if tile.width == WIDTH]
+    assert not [tile.path for tile in full if (folder / f"{tile.path}.p").exists()]
     made = folder.parent / "made-again"
     again = Keeper(made)
     again.prepare()
@@ -214,3 +218,36 @@ def test_one_crash_after_the_other(sessions: Sessions, keeper: Keeper, monkeypat
                 continue
     Sequencer(sessions, Keeper(keeper.folder), ORIGIN, cosigner).turn(NOW + timedelta(seconds=1))
     whole(sessions, keeper, 1, told, cosigner)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [step for step in STEPS if (step, "more") not in NEVER_CALLED])
+def test_a_process_that_lives_on_after_an_error_makes_good_by_itself(
+    step: str, sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The disk was full, or the database's answer was lost: what this very process remembers is not taken for what was done."""
+    cosigner, told, erased = Cosigner(), 240, 0
+    tell(sessions, 0, told)
+    living = Sequencer(sessions, keeper, ORIGIN, cosigner)
+    living.turn(NOW)
+    owner, name = STEPS[step]
+    for persisted in (False, True):
+        for at in range(9):
+            tell(sessions, told, 3)
+            told += 3
+            keeper.make_next_key()
+            with sessions.writing() as session:
+                index = session.scalars(sa.select(PrivatePart.index).where(PrivatePart.kind.startswith("log.")).limit(1)).one()
+                erased += erase_private(session, [(1, index)], NOW)
+            with crashing(monkeypatch, owner or sessions.engine.dialect, name, at=at, persisted=persisted, error=OSError) as calls:
+                try:
+                    living.turn(NOW)
+                except OSError:
+                    pass
+                else:
+                    assert len(calls) <= at
+            living.turn(NOW)
+            whole(sessions, keeper, 1, told, cosigner)
+            assert (keeper.next_key(), len(keeper.erased())) == (None, erased)
+            if len(calls) <= at:
+                break

@@ -37,6 +37,15 @@ from tests.postgres import Postgres
 pytestmark = pytest.mark.slow
 LOGINS = ("keychest_migrate", "keychest_portal", "keychest_worker", "keychest_purge", "keychest_audit")
 GONE = NOW + timedelta(days=31)
+CHANGES = (
+    "UPDATE audit_entries SET body = ''",
+    "DELETE FROM audit_entries",
+    "TRUNCATE audit_entries",
+    "TRUNCATE audit_logs CASCADE",
+    "INSERT INTO audit_entries VALUES (1, 0, '') ON CONFLICT (log, entry_index) DO UPDATE SET body = ''",
+    "MERGE INTO audit_entries USING (SELECT 0 AS i) AS one ON entry_index = i WHEN MATCHED THEN DELETE",
+)
+"""Every way to change or take away an entry, of which no login has one."""
 NOT_THEIRS = (
     "INSERT INTO audit_entries VALUES (1, 999, '')",
     "UPDATE audit_outbox SET kind = kind",
@@ -107,7 +116,7 @@ def test_each_login_does_its_work_and_only_the_purge_deletes_what_people_made(lo
     assert sequencer.turn(NOW) > 0
     assert keeper.erased() == {(1, made - 1)}
     for name, sessions in logins.items():
-        for statement in ("UPDATE audit_entries SET body = ''", "DELETE FROM audit_entries", "TRUNCATE audit_entries"):
+        for statement in CHANGES:
             refused = "only ever added" if name == "keychest_migrate" else "permission denied|only ever added"
             with pytest.raises(DBAPIError, match=refused), sessions.writing() as session:
                 session.execute(sa.text(statement))

@@ -1,0 +1,151 @@
+"""What happens to the log's folder, or between two steps of a turn: nothing is signed by another key, forgotten, or left half done."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from audit import publish
+from audit.keeper import Keeper
+from audit.log import Event, append
+from audit.sequencer import Sequencer, newest
+from audit.tiles import tiles_of
+from core.store.db import Sessions
+from tests.audit.conftest import ORIGIN
+from tests.audit.test_sequencer import restored
+from tests.conftest import ROOT
+
+NOW = datetime(2026, 11, 28, 12, 0, 30, tzinfo=UTC)
+
+
+def tell(sessions: Sessions, many: int) -> None:
+    with sessions.writing() as session:
+        for each in range(many):
+            append(session, Event("domains.added.v1", NOW, "terminal", "", {"added": 1}, {"number": each}))
+
+
+def trouble(sessions: Sessions) -> str:
+    with sessions.reading() as session:
+        log = newest(session)
+        return log.trouble if log else ""
+
+
+def files(keeper: Keeper) -> dict[str, bytes]:
+    return {path.relative_to(keeper.public).as_posix(): path.read_bytes() for path in keeper.public.rglob("*") if path.is_file()}
+
+
+def verified(keeper: Keeper) -> subprocess.CompletedProcess[str]:
+    words = [sys.executable, "-m", "audit", "verify", str(keeper.public)]
+    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["it runs on", "started again"])
+@pytest.mark.parametrize("lost", ["gone", "another", "damaged", "rotated away"])
+def test_without_the_key_that_strangers_know_nothing_is_signed(
+    lost: str, again: bool, sequencer: Sequencer, sessions: Sessions, keeper: Keeper, tmp_path: Path
+) -> None:
+    tell(sessions, 3)
+    sequencer.turn(NOW)
+    before, path = files(keeper), keeper.folder / "key"
+    aside = path.rename(keeper.folder / "aside")
+    if lost == "another":
+        Keeper(tmp_path / "other").key()
+        (tmp_path / "other" / "key").rename(path)
+    elif lost == "damaged":
+        path.write_bytes(aside.read_bytes()[:-9])
+    elif lost == "rotated away":
+        keeper.make_next_key()
+    tell(sessions, 2)
+    working = Sequencer(sessions, keeper, ORIGIN) if again else sequencer
+    assert working.turn(NOW) == 0
+    assert ("is no key of a log" if lost == "damaged" else "key that signed this log is not in") in trouble(sessions)
+    assert files(keeper) == before
+    assert path.exists() is (lost in {"another", "damaged"}), "no new key takes its place"
+    aside.rename(path)
+    assert working.turn(NOW + timedelta(minutes=1)) == 2 + (lost == "rotated away")
+    assert not trouble(sessions)
+    assert verified(keeper).returncode == 0
+
+
+def test_a_first_start_that_was_cut_short_elsewhere_signs_nothing_later(
+    sequencer: Sequencer, sessions: Sessions, keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its folder has a key, and a checkpoint of size 0; the log was begun by another machine meanwhile."""
+    elsewhere = Keeper(tmp_path / "elsewhere")
+    elsewhere.prepare()
+    with monkeypatch.context() as patched:
+        patched.setattr(Sequencer, "_store", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            Sequencer(sessions, elsewhere, ORIGIN).turn(NOW)
+    assert elsewhere.last(1) is not None
+    tell(sessions, 3)
+    assert sequencer.turn(NOW) == 4
+    before = files(keeper)
+    tell(sessions, 1)
+    assert Sequencer(sessions, elsewhere, ORIGIN).turn(NOW) == 0
+    assert not files(elsewhere)
+    assert files(keeper) == before
+    assert sequencer.turn(NOW) == 1
+    assert verified(keeper).returncode == 0
+
+
+@pytest.mark.parametrize("moment", ["before the act", "before publishing"])
+def test_a_restored_database_never_takes_the_place_of_the_checkpoint_outside(
+    moment: str, sequencer: Sequencer, sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(sessions, 9)
+    sequencer.turn(NOW)
+    kept, before = keeper.last(1), files(keeper)
+    where = "_ready" if moment == "before the act" else "_sequence"
+    real = getattr(Sequencer, where)
+
+    def then_restored(self: Sequencer, now: datetime) -> Any:
+        found = real(self, now)
+        restored(sessions, keeper, 6)
+        return found
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Sequencer, where, then_restored)
+        assert sequencer.turn(NOW) == 0
+    assert keeper.last(1) == kept
+    sequencer.turn(NOW)
+    assert "holds 6 entries of 10 that were signed" in trouble(sessions)
+    assert (keeper.last(1), files(keeper)) == (kept, before)
+
+
+def test_a_hole_in_what_is_published_is_filled_though_the_disk_was_full_at_first(
+    sequencer: Sequencer, sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(sessions, 300)
+    sequencer.turn(NOW)
+    before = files(keeper)
+    (keeper.public / "tile" / "entries" / "000").unlink()
+    again = Sequencer(sessions, keeper, ORIGIN)
+    with monkeypatch.context() as patched:
+        patched.setattr(Keeper, "put_public", lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left on device")))
+        with pytest.raises(OSError, match="No space"):
+            again.turn(NOW)
+    again.turn(NOW)
+    assert files(keeper) == before
+
+
+@pytest.mark.parametrize("again", [False, True], ids=["it runs on", "started again"])
+def test_narrower_tiles_go_though_the_turn_ended_at_the_checkpoint(
+    again: bool, sequencer: Sequencer, sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tell(sessions, 250)
+    sequencer.turn(NOW)
+    tell(sessions, 20)
+    with monkeypatch.context() as patched:
+        patched.setattr(publish, "drop_narrower", lambda *_: 1 / 0)
+        with pytest.raises(ZeroDivisionError):
+            sequencer.turn(NOW)
+    assert "tile/0/000.p/251" in files(keeper)
+    (Sequencer(sessions, keeper, ORIGIN) if again else sequencer).turn(NOW)
+    assert set(files(keeper)) == {"checkpoint", *(tile.path for tile in tiles_of(271))}
+    assert verified(keeper).returncode == 0
