@@ -40,18 +40,15 @@ class Keeper:
     folder: Path
 
     def prepare(self) -> None:
-        """The folders are there, and nothing half-written is. Raises OSError."""
+        """The folders and the list are there. Raises OSError."""
         for folder in (self.folder, self.public, self.folder / _TMP):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        for left in (self.folder / _TMP).iterdir():
-            if left.name != _LOCK:
-                left.unlink()
         if not self.erased_changed():
             self.keep_erased([])
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:
-        """Whether this process alone works on the folder, until the block ends."""
+        """Whether this process alone works on the folder, until the block ends. What another one left half-written is gone then."""
         (self.folder / _TMP).mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = os.open(self.folder / _TMP / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -59,6 +56,9 @@ class Keeper:
         except BlockingIOError:
             yield False
         else:
+            for left in (self.folder / _TMP).iterdir():
+                if left.name != _LOCK:
+                    left.unlink(missing_ok=True)
             yield True
         finally:
             os.close(lock)

@@ -54,11 +54,10 @@ def write(url: str, folder: Path, name: int, first: int) -> None:
 
 def sequence(url: str, folder: Path, shift: timedelta) -> None:
     keeper = Keeper(folder / "log")
+    keeper.prepare()
     sequencer = Sequencer(Sessions(make_engine(url)), keeper, ORIGIN)
     while True:
         with keeper.claimed() as alone:
-            if alone:
-                keeper.prepare()
             while alone:
                 sequencer.turn(datetime.now(UTC) + shift)
                 time.sleep(0.002)
@@ -158,10 +157,11 @@ def main(url: str, folder: Path, seed: int, kills: int) -> int:
         os.kill(pid, signal.SIGKILL)
         ended += os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) != -signal.SIGKILL
     look(folder)
-    keeper.prepare()
-    last = Sequencer(Sessions(make_engine(url)), keeper, ORIGIN)
-    while last.turn(datetime.now(UTC) + timedelta(hours=3)):
-        pass
+    with keeper.claimed() as alone:
+        assert alone, "who was killed holds the folder no more"
+        last = Sequencer(Sessions(make_engine(url)), keeper, ORIGIN)
+        while last.turn(datetime.now(UTC) + timedelta(hours=3)):
+            pass
     look(folder)
     return min(ended, 1)
 

@@ -397,8 +397,13 @@ def test_two_sequencers_on_one_folder_take_turns_and_never_work_at_once(sequence
         assert first
         with Keeper(keeper.folder).claimed() as second:
             assert not second
+        writing = keeper.folder / "tmp" / "1-tile"
+        writing.write_bytes(b"half")
+        Keeper(keeper.folder).prepare()
+        assert writing.exists(), "who comes second touches nothing of the first's"
     with Keeper(keeper.folder).claimed() as third:
         assert third
+        assert not writing.exists()
 
 
 def test_a_second_machine_without_the_folder_signs_nothing_and_harms_nothing(

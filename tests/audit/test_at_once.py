@@ -1,0 +1,117 @@
+"""Two sequencers at once, as processes, while four writers go on: on one folder the second waits, on another one it signs nothing."""
+
+from __future__ import annotations
+
+import itertools
+import multiprocessing
+import threading
+import time
+from datetime import UTC, datetime, timedelta
+from multiprocessing.synchronize import Event as Flag
+from pathlib import Path
+
+import pytest
+import sqlalchemy as sa
+
+from audit.entry import read_entry
+from audit.keeper import Keeper
+from audit.log import Event, append
+from audit.publish import published
+from audit.sequencer import Sequencer
+from audit.tables import LogEntry, OutboxEvent, PrivatePart
+from cli import sequencer as process
+from core.store.db import Sessions, make_engine
+from tests.audit.conftest import ORIGIN
+from tests.audit.test_harmed import files, trouble, verified
+
+WRITERS = 4
+SECONDS = 1.5
+_FORK = multiprocessing.get_context("fork")
+
+
+def write(url: str, name: int, stop: Flag, done: multiprocessing.Queue[int]) -> None:
+    sessions = Sessions(make_engine(url))
+    number = 0
+    while not stop.is_set():
+        with sessions.writing() as session:
+            append(session, Event("domains.added.v1", datetime.now(UTC), "terminal", "", {"added": 1}, {"number": f"{name}:{number}"}))
+        number += 1
+        time.sleep(0.002)
+    done.put(number)
+
+
+def sequence(url: str, folder: Path, stop: Flag, shifts: tuple[int, ...]) -> None:
+    """As `./keychest log run`, by a clock that is set anew in each turn."""
+    vars(process).update(LOOK_S=0.02, AGAIN_S=0.02)
+    turns = 0
+
+    class Shifted(Sequencer):
+        def turn(self, now: datetime) -> int:
+            nonlocal turns
+            turns += 1
+            return super().turn(now + timedelta(seconds=shifts[turns % len(shifts)]))
+
+    keeper = Keeper(folder)
+    keeper.prepare()
+    sequencer = Shifted(Sessions(make_engine(url)), keeper, ORIGIN)
+    ends = threading.Event()
+
+    def end() -> None:
+        stop.wait()
+        ends.set()
+
+    threading.Thread(target=end, daemon=True).start()
+    while not ends.is_set():
+        process.run(sequencer, ends)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("second", ["log", "elsewhere"])
+def test_two_at_once_while_four_write_and_clocks_jump(second: str, database_url: str, sessions: Sessions, keeper: Keeper) -> None:
+    Sequencer(sessions, keeper, ORIGIN).turn(datetime.now(UTC) - timedelta(hours=2))
+    folders = [keeper.folder, keeper.folder.parent / second]
+    stop, over, done = _FORK.Event(), _FORK.Event(), _FORK.Queue()
+    writers = [_FORK.Process(target=write, args=(database_url, name, stop, done)) for name in range(WRITERS)]
+    sequencers = [_FORK.Process(target=sequence, args=(database_url, each, over, (0, -90, 30, -3_600))) for each in folders]
+    for each in (*sequencers, *writers):
+        each.start()
+    seen: list[int] = []
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end or len(set(seen)) < 3:
+        assert time.monotonic() < end + 20, f"the log does not go on: {set(seen)}"
+        found = published(keeper, 1)
+        seen.append(found.size if found else 0)
+        time.sleep(0.02)
+    stop.set()
+    told = sum(done.get() for _ in writers)
+    end = time.monotonic() + 20
+    while waiting(sessions):
+        assert time.monotonic() < end, "events stay in the outbox"
+        time.sleep(0.02)
+    over.set()
+    for each in (*writers, *sequencers):
+        each.join()
+    assert [each.exitcode for each in (*writers, *sequencers)] == [0] * (WRITERS + 2)
+    assert seen == sorted(seen)
+    Sequencer(sessions, keeper, ORIGIN).turn(datetime.now(UTC))
+    assert not trouble(sessions)
+    with sessions.reading() as session:
+        bodies = [read_entry(body) for body in session.scalars(sa.select(LogEntry.body).order_by(LogEntry.index))]
+        parts = session.scalars(sa.select(PrivatePart).order_by(PrivatePart.index)).all()
+    numbers = [str(part.sealed["number"][1]) for part in parts if "number" in part.sealed]
+    assert (len(numbers), len(set(numbers))) == (told, told)
+    for name in range(WRITERS):
+        mine = [each for each in numbers if each.startswith(f"{name}:")]
+        assert mine == [f"{name}:{number}" for number in range(len(mine))], "each writer's events keep their order"
+    assert [each for each in bodies if each.get("back_s")], "the clock went back, and entries tell it"
+    assert all(now["logged"] >= before["logged"] or now["back_s"] for before, now in itertools.pairwise(bodies))
+    result = verified(keeper)
+    assert result.returncode == 0, result.stdout
+    if second == "elsewhere":
+        assert not files(Keeper(folders[1]))
+        assert not (folders[1] / "key").exists()
+
+
+def waiting(sessions: Sessions) -> int:
+    with sessions.reading() as session:
+        return session.scalar(sa.select(sa.func.count()).select_from(OutboxEvent)) or 0
