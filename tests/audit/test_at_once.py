@@ -22,7 +22,8 @@ from audit.tables import LogEntry, OutboxEvent, PrivatePart
 from cli import sequencer as process
 from core.store.db import Sessions, make_engine
 from tests.audit.conftest import ORIGIN
-from tests.audit.test_harmed import files, trouble, verified
+from tests.audit.test_harmed import NOW, files, trouble, verified
+from tests.postgres import Postgres
 
 WRITERS = 4
 SECONDS = 1.5
@@ -110,6 +111,26 @@ def test_two_at_once_while_four_write_and_clocks_jump(second: str, database_url:
     if second == "elsewhere":
         assert not files(Keeper(folders[1]))
         assert not (folders[1] / "key").exists()
+
+
+@pytest.mark.slow
+def test_what_commits_late_is_not_passed_over(postgres: Postgres, keeper: Keeper) -> None:
+    """On PostgreSQL ids are given before the commit: an event with a lower one may become visible after one with a higher one was taken."""
+    url = postgres.database()
+    sessions = Sessions(make_engine(url))
+    sequencer = Sequencer(sessions, keeper, ORIGIN)
+    with sessions.writing() as late:
+        append(late, Event("domains.added.v1", NOW, "terminal", "", {"added": 1}, {"number": 1}))
+        with sessions.writing() as early:
+            append(early, Event("domains.added.v1", NOW, "terminal", "", {"added": 1}, {"number": 2}))
+        assert sequencer.turn(NOW) == 2
+    assert sequencer.turn(NOW) == 1
+    with sessions.reading() as session:
+        parts = session.scalars(sa.select(PrivatePart).order_by(PrivatePart.index)).all()
+    assert [part.sealed["number"][1] for part in parts[1:]] == [2, 1]
+    assert waiting(sessions) == 0
+    sessions.engine.dispose()
+    postgres.drop(url)
 
 
 def waiting(sessions: Sessions) -> int:
