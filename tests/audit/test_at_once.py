@@ -72,26 +72,24 @@ def test_two_at_once_while_four_write_and_clocks_jump(second: str, database_url:
     Sequencer(sessions, keeper, ORIGIN).turn(datetime.now(UTC) - timedelta(hours=2))
     folders = [keeper.folder, keeper.folder.parent / second]
     stop, over, done = _FORK.Event(), _FORK.Event(), _FORK.Queue()
-    writers = [_FORK.Process(target=write, args=(database_url, name, stop, done)) for name in range(WRITERS)]
-    sequencers = [_FORK.Process(target=sequence, args=(database_url, each, over, (0, -90, 30, -3_600))) for each in folders]
+    writers = [_FORK.Process(target=write, daemon=True, args=(database_url, name, stop, done)) for name in range(WRITERS)]
+    sequencers = [_FORK.Process(target=sequence, daemon=True, args=(database_url, each, over, (0, -90, 30, -3_600))) for each in folders]
     for each in (*sequencers, *writers):
         each.start()
-    seen: list[int] = []
-    end = time.monotonic() + SECONDS
-    while time.monotonic() < end or len(set(seen)) < 3:
-        assert time.monotonic() < end + 20, f"the log does not go on: {set(seen)}"
-        found = published(keeper, 1)
-        seen.append(found.size if found else 0)
-        time.sleep(0.02)
-    stop.set()
-    told = sum(done.get() for _ in writers)
-    end = time.monotonic() + 20
-    while waiting(sessions):
-        assert time.monotonic() < end, "events stay in the outbox"
-        time.sleep(0.02)
-    over.set()
-    for each in (*writers, *sequencers):
-        each.join()
+    try:
+        seen = looked_at(keeper)
+        stop.set()
+        told = sum(done.get(timeout=20) for _ in writers)
+        end = time.monotonic() + 20
+        while waiting(sessions):
+            assert time.monotonic() < end, "events stay in the outbox"
+            time.sleep(0.02)
+        over.set()
+        for each in (*writers, *sequencers):
+            each.join(20)
+    finally:
+        for each in (*writers, *sequencers):
+            each.kill()
     assert [each.exitcode for each in (*writers, *sequencers)] == [0] * (WRITERS + 2)
     assert seen == sorted(seen)
     Sequencer(sessions, keeper, ORIGIN).turn(datetime.now(UTC))
@@ -131,6 +129,18 @@ def test_what_commits_late_is_not_passed_over(postgres: Postgres, keeper: Keeper
     assert waiting(sessions) == 0
     sessions.engine.dispose()
     postgres.drop(url)
+
+
+def looked_at(keeper: Keeper) -> list[int]:
+    """The sizes that strangers see meanwhile, until they saw some that differ."""
+    seen: list[int] = []
+    end = time.monotonic() + SECONDS
+    while time.monotonic() < end or len(set(seen)) < 3:
+        assert time.monotonic() < end + 20, f"the log does not go on: {set(seen)}"
+        found = published(keeper, 1)
+        seen.append(found.size if found else 0)
+        time.sleep(0.02)
+    return seen
 
 
 def waiting(sessions: Sessions) -> int:
