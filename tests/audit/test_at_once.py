@@ -6,9 +6,11 @@ import itertools
 import multiprocessing
 import threading
 import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from multiprocessing.synchronize import Event as Flag
 from pathlib import Path
+from typing import Any
 
 import pytest
 import sqlalchemy as sa
@@ -22,7 +24,7 @@ from audit.tables import LogEntry, OutboxEvent, PrivatePart
 from cli import sequencer as process
 from core.store.db import Sessions, make_engine
 from tests.audit.conftest import ORIGIN
-from tests.audit.test_harmed import NOW, files, trouble, verified
+from tests.audit.test_harmed import NOW, files, tell, trouble, verified
 from tests.postgres import Postgres
 
 WRITERS = 4
@@ -109,6 +111,34 @@ def test_two_at_once_while_four_write_and_clocks_jump(second: str, database_url:
     if second == "elsewhere":
         assert not files(Keeper(folders[1]))
         assert not (folders[1] / "key").exists()
+
+
+def test_one_that_comes_in_between_waits_and_looks_anew(sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where the claim on the folder does not hold, as on some disks of a network, the database's own lock does."""
+    first, second = Sequencer(sessions, keeper, ORIGIN), Sequencer(sessions, keeper, ORIGIN)
+    first.turn(NOW)
+    second.turn(NOW)
+    tell(sessions, 3)
+    inside, on = threading.Event(), threading.Event()
+    real = Sequencer._store
+
+    def slow(self: Sequencer, *words: Any) -> None:
+        if self is first:
+            inside.set()
+            assert on.wait(10)
+        real(self, *words)
+
+    monkeypatch.setattr(Sequencer, "_store", slow)
+    with ThreadPoolExecutor(2) as pool:
+        working = pool.submit(first.turn, NOW)
+        assert inside.wait(10)
+        between = pool.submit(second.turn, NOW)
+        time.sleep(0.2)
+        on.set()
+        assert (working.result(), between.result()) == (3, 0)
+    tell(sessions, 2)
+    assert (second.turn(NOW), first.turn(NOW)) == (2, 0)
+    assert verified(keeper).returncode == 0
 
 
 @pytest.mark.slow

@@ -13,6 +13,7 @@ import pytest
 from audit import publish
 from audit.keeper import Keeper
 from audit.log import Event, append
+from audit.note import Checkpoint, Note, Signature
 from audit.sequencer import Sequencer, newest
 from audit.tiles import tiles_of
 from core.store.db import Sessions
@@ -149,3 +150,37 @@ def test_narrower_tiles_go_though_the_turn_ended_at_the_checkpoint(
     (Sequencer(sessions, keeper, ORIGIN) if again else sequencer).turn(NOW)
     assert set(files(keeper)) == {"checkpoint", *(tile.path for tile in tiles_of(271))}
     assert verified(keeper).returncode == 0
+
+
+class Looks:
+    """A witness that looks at what is kept outside when it is asked."""
+
+    quorum, many = 0, 1
+
+    def __init__(self, keeper: Keeper) -> None:
+        self.keeper, self.asked = keeper, 0
+
+    def cosignatures(self, note: Note, checkpoint: Checkpoint, proof_from: object, now: datetime) -> list[Signature]:
+        self.asked += 1
+        assert self.keeper.last(1) == checkpoint
+        return []
+
+
+def test_what_is_signed_is_kept_outside_before_anybody_sees_any_of_it(
+    sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    looks, real, kept = Looks(keeper), Keeper.put_public, set[int]()
+    working = Sequencer(sessions, keeper, ORIGIN, looks)
+
+    def put(self: Keeper, path: Path, content: bytes, *, overwrite: bool = False) -> None:
+        last = self.last(1)
+        kept.add(last.size if last else 0)
+        real(self, path, content, overwrite=overwrite)
+
+    monkeypatch.setattr(Keeper, "put_public", put)
+    for size in (301, 601):
+        tell(sessions, 300)
+        working.turn(NOW)
+        assert kept == {size}
+        kept.clear()
+    assert looks.asked == 2
