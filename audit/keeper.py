@@ -27,6 +27,7 @@ KEY: Final = "key"
 STANDING: Final = "witnesses.json"
 _NEXT, _LAST, _ERASED, _PUBLIC, _TMP, _LOCK = "key.next", "last-checkpoint-", "erased", "public", "tmp", "lock"
 _KEY_FORM: Final = "keychest-log-key-1"
+_LONG_S: Final = 60.0
 
 
 class KeeperError(Exception):
@@ -43,12 +44,13 @@ class Keeper:
         """The folders and the list are there. Raises OSError."""
         for folder in (self.folder, self.public, self.folder / _TMP):
             folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        if not self.erased_changed():
-            self.keep_erased([])
+        with suppress(FileExistsError):  # whole from the beginning: it is empty
+            os.close(os.open(self.folder / _ERASED, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o644))
+            flush_folder(self.folder)
 
     @contextmanager
     def claimed(self) -> Iterator[bool]:
-        """Whether this process alone works on the folder, until the block ends. What another one left half-written is gone then."""
+        """Whether this process alone works on the folder, until the block ends. What was left half-written long ago is gone then."""
         (self.folder / _TMP).mkdir(mode=0o755, parents=True, exist_ok=True)
         lock = os.open(self.folder / _TMP / _LOCK, os.O_RDWR | os.O_CREAT, 0o600)
         try:
@@ -56,9 +58,13 @@ class Keeper:
         except BlockingIOError:
             yield False
         else:
+            os.utime(lock)
             for left in (self.folder / _TMP).iterdir():
-                if left.name != _LOCK:
-                    left.unlink(missing_ok=True)
+                with suppress(FileNotFoundError):
+                    if (
+                        left.stat().st_mtime < os.fstat(lock).st_mtime - _LONG_S
+                    ):  # younger ones may be a new key's, or be written by who waits
+                        left.unlink()
             yield True
         finally:
             os.close(lock)

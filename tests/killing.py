@@ -12,6 +12,7 @@ import random
 import signal
 import sys
 import time
+import traceback
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -81,8 +82,9 @@ def forked(work: Callable[[], None]) -> int:
     if pid == 0:
         try:
             work()
-        finally:
-            os._exit(1)  # neither ends by itself
+        except BaseException:  # noqa: BLE001 - whatever it was is told, and fails the test
+            traceback.print_exc()
+        os._exit(1)  # neither ends by itself
     return pid
 
 

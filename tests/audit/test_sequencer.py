@@ -397,13 +397,16 @@ def test_two_sequencers_on_one_folder_take_turns_and_never_work_at_once(sequence
         assert first
         with Keeper(keeper.folder).claimed() as second:
             assert not second
-        writing = keeper.folder / "tmp" / "1-tile"
-        writing.write_bytes(b"half")
+        left, writing = (keeper.folder / "tmp" / name for name in ("1-tile", "2-key.next"))
+        for each in (left, writing):
+            each.write_bytes(b"half")
+        os.utime(left, (each.stat().st_mtime - 90,) * 2)
         Keeper(keeper.folder).prepare()
-        assert writing.exists(), "who comes second touches nothing of the first's"
+        assert left.exists(), "who comes second touches nothing of the first's"
     with Keeper(keeper.folder).claimed() as third:
         assert third
-        assert not writing.exists()
+        assert not left.exists()
+        assert writing.exists(), "somebody may be about to give it its name"
 
 
 def test_a_second_machine_without_the_folder_signs_nothing_and_harms_nothing(
