@@ -26,6 +26,7 @@ from audit.publish import CHECKPOINT, published
 from audit.sequencer import Sequencer
 from audit.tables import PrivatePart
 from audit.tiles import WIDTH, tiles_of
+from core import lifeline
 from core.store import schema
 from core.store.db import Sessions, make_engine
 
@@ -78,9 +79,11 @@ def prepare(folder: Path) -> None:
 
 
 def forked(work: Callable[[], None]) -> int:
+    parent = os.getpid()
     pid = os.fork()
     if pid == 0:
         try:
+            lifeline.end_with(parent, signal.SIGKILL)
             work()
         except BaseException:  # noqa: BLE001 - whatever it was is told, and fails the test
             traceback.print_exc()
