@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
@@ -184,3 +185,25 @@ def test_what_is_signed_is_kept_outside_before_anybody_sees_any_of_it(
         assert kept == {size}
         kept.clear()
     assert looks.asked == 2
+
+
+def test_the_checkpoint_outside_alone_is_enough_to_refuse(sequencer: Sequencer, sessions: Sessions, keeper: Keeper) -> None:
+    """What is published may be lost with the database that was restored."""
+    tell(sessions, 9)
+    sequencer.turn(NOW)
+    restored(sessions, keeper, 6)
+    shutil.rmtree(keeper.public)
+    keeper.prepare()
+    assert Sequencer(sessions, keeper, ORIGIN).turn(NOW) == 0
+    assert "holds 6 entries of 10 that were signed" in trouble(sessions)
+    assert not files(keeper)
+
+
+def test_who_reads_a_file_while_it_is_replaced_has_the_old_one_whole(sequencer: Sequencer, sessions: Sessions, keeper: Keeper) -> None:
+    sequencer.turn(NOW)
+    before = (keeper.public / "checkpoint").read_bytes()
+    with (keeper.public / "checkpoint").open("rb") as reading:
+        tell(sessions, 1)
+        sequencer.turn(NOW)
+        assert reading.read() == before
+    assert (keeper.public / "checkpoint").read_bytes() != before
