@@ -16,6 +16,7 @@ from sqlalchemy.orm import Session
 from audit.entry import SALT_BYTES, canonical
 from audit.kinds import COUNTED, KINDS
 from audit.tables import CountedEvent, OutboxEvent
+from core.store.db import CHUNK
 
 MOST = 50_000
 
@@ -30,8 +31,8 @@ class Hour:
 
     def note_in(self, session: Session, log: int, index: int) -> None:
         """These are counted by that entry."""
-        for at in range(0, len(self.ids), 500):
-            chosen = CountedEvent.id.in_(self.ids[at : at + 500])
+        for at in range(0, len(self.ids), CHUNK):
+            chosen = CountedEvent.id.in_(self.ids[at : at + CHUNK])
             session.execute(sa.update(CountedEvent).where(chosen).values(log=log, index=index))
 
 

@@ -10,12 +10,12 @@ from sqlalchemy.orm import Session
 
 from audit.keeper import Keeper
 from audit.tables import CountedEvent, Erasure, PrivatePart
-from core.store.db import Sessions
+from core.store.db import CHUNK, Sessions
 
-_CHUNK = 500
 Place = tuple[int, int]
-Seen = tuple[int, int]
 """The number of a log, and an index in it."""
+Seen = tuple[int, int]
+"""The newest erasure in the database, and when the list outside was written."""
 
 
 def private_of_account(session: Session, account_ref: str) -> list[Place]:
@@ -43,8 +43,8 @@ def erase_private(session: Session, places: list[Place], now: datetime) -> int:
     erased = 0
     for log in sorted({each[0] for each in places}):
         indexes = sorted(index for number, index in places if number == log)
-        for at in range(0, len(indexes), _CHUNK):
-            some = indexes[at : at + _CHUNK]
+        for at in range(0, len(indexes), CHUNK):
+            some = indexes[at : at + CHUNK]
             chosen = sa.select(PrivatePart.index).where(PrivatePart.log == log, PrivatePart.index.in_(some))
             there = session.scalars(chosen).all()
             if there:

@@ -59,11 +59,10 @@ class Keeper:
             yield False
         else:
             os.utime(lock)
+            long_ago = os.fstat(lock).st_mtime - _LONG_S  # younger files may be a new key's, or be written by who waits
             for left in (self.folder / _TMP).iterdir():
                 with suppress(FileNotFoundError):
-                    if (
-                        left.stat().st_mtime < os.fstat(lock).st_mtime - _LONG_S
-                    ):  # younger ones may be a new key's, or be written by who waits
+                    if left.stat().st_mtime < long_ago:
                         left.unlink()
             yield True
         finally:

@@ -11,6 +11,8 @@ from typing import Final
 
 HOUR, COUNTED, STARTED, ROTATED = "hour.passed.v1", "sign_ins.counted.v1", "log.started.v1", "log.key_rotated.v1"
 FORGED = "event.forged.v1"
+ROTATION: Final = "keychest log key rotation\n{}\n{}\n{}\n"
+"""What the old and the new key sign of a rotation: origin, old vkey, new vkey."""
 OWN: Final = frozenset({HOUR, COUNTED, STARTED, ROTATED, FORGED})
 """Kinds that the sequencer itself makes, and nobody else."""
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from audit.reading import Lying, Missing, Place
-from audit.tiles import ENTRIES, WIDTH, Tile, TileError, bundle, read_bundle, tiles_of, top_of
+from audit.tiles import ENTRIES, WIDTH, Tile, TileError, beginning, bundle, read_bundle, tiles_of, top_of
 from audit.told import Report
 from audit.tree import HASH_BYTES, extended, root_of
 
@@ -37,12 +37,10 @@ class Shelf:
         except Missing:
             if tile.width == WIDTH:
                 raise
-        full = tile._replace(width=WIDTH)
         try:
-            raw = self.plain(full.path)
+            return beginning(self.plain(tile._replace(width=WIDTH).path), tile)
         except Missing:
             raise Missing(tile.path) from None
-        return bundle(read_bundle(raw, full)[: tile.width]) if tile.kind == ENTRIES else raw[: tile.width * HASH_BYTES]
 
     def by_path(self, path: str) -> bytes:
         """As `tile`, for who knows paths alone."""

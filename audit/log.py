@@ -10,10 +10,10 @@ from datetime import datetime
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
+from audit.entry import Value
 from audit.kinds import OWN
 from audit.tables import OutboxEvent
 
-Value = str | int | bool
 _INSERT = sa.insert(OutboxEvent.metadata.tables[OutboxEvent.__tablename__])
 _KIND = re.compile(r"[a-z_]+(\.[a-z_]+)+\.v[1-9]\d*")
 

@@ -11,7 +11,7 @@ from audit.kinds import FORGED, OWN
 from audit.tables import OutboxEvent
 from audit.tiles import MOST_ENTRY_BYTES
 
-Told = dict[str, Any]
+Fields = dict[str, Any]
 _KEPT: Final = 10_000
 
 
@@ -43,7 +43,7 @@ class Clock:
             text = repr((event.kind, event.public, event.private)).encode("utf-8", "replace").decode()[:_KEPT]
             return self.entry(FORGED, event.at, event.actor, event.account_ref, {}, {"told": text})
 
-    def entry(self, kind: str, at: datetime, actor: str, account_ref: str, public: Told, private: Told) -> New:  # noqa: PLR0917
+    def entry(self, kind: str, at: datetime, actor: str, account_ref: str, public: Fields, private: Fields) -> New:  # noqa: PLR0917
         """One entry. Raises ValueError and TypeError for what cannot be written down, or not in so many bytes as an entry may have."""
         back_s = 0
         if self.before is not None and self.now < self.before:

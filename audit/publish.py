@@ -9,11 +9,9 @@ from typing import Final
 
 from audit.keeper import Keeper
 from audit.note import Checkpoint, Note, NoteError
-from audit.tiles import ENTRIES, WIDTH, Tile, bundle, read_hashes, tiles_of, top_of
+from audit.tiles import CHECKPOINT, CONTINUED, ENTRIES, WIDTH, Tile, bundle, read_hashes, tiles_of, top_of
 from audit.tree import HASH_BYTES, leaf_hash
 
-CHECKPOINT: Final = "checkpoint"
-CONTINUED: Final = "continued"
 _BITS: Final = 8
 Bodies = Callable[[int, int], list[bytes]]
 """The entries from an index up to another one."""
@@ -28,9 +26,12 @@ def published_note(keeper: Keeper, number: int) -> Note | None:
 
 
 def published(keeper: Keeper, number: int) -> Checkpoint | None:
-    """What it promises."""
+    """What it promises; None before the first, and where the file is none."""
     note = published_note(keeper, number)
-    return Checkpoint.read(note.text) if note else None
+    try:
+        return Checkpoint.read(note.text) if note else None
+    except NoteError:
+        return None
 
 
 def whole(keeper: Keeper, number: int, size: int) -> bool:

@@ -1,9 +1,9 @@
 """The sequencer: makes entries of events, in order and without gaps, signs checkpoints, and publishes. It alone holds the log's key.
 
 One turn: take the events that are visible in the outbox, in the order of their ids (not that of commits: never "after the last one"); make
-entries; extend the tree; sign; store entries, private parts, frontier and checkpoint, and take the events away, in one
-transaction. Then keep the checkpoint outside the database, and publish: tiles, cosignatures, the checkpoint last. Killed anywhere, the next
-turn goes on from what is stored. Before anything is signed, that is compared with the checkpoint outside (audit/standing.py).
+entries; extend the tree; sign; store entries, private parts, frontier and checkpoint, and take the events away, in one transaction. Then
+keep the checkpoint outside the database, and publish: tiles, cosignatures, the checkpoint last. Killed anywhere, the next turn goes on from
+what is stored. Before anything is signed, that is compared with the checkpoint outside (audit/standing.py).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ from sqlalchemy.orm import Session
 from audit.counting import counted, hold_counted
 from audit.erasing import carry_erasures
 from audit.keeper import Keeper
-from audit.kinds import HOUR, KINDS, ROTATED, STARTED, UNKNOWN
+from audit.kinds import HOUR, KINDS, ROTATED, ROTATION, STARTED, UNKNOWN
 from audit.making import Clock, New
 from audit.note import Checkpoint, Note, Signature, public_of, sign
 from audit.publish import drop_narrower, publish_checkpoint, publish_tiles, published, published_note, say_continued, whole
@@ -29,19 +29,16 @@ from audit.standing import Standing, split_frontier
 from audit.tables import Log, LogEntry, OutboxEvent, PrivatePart
 from audit.tiles import TileHashes
 from audit.tree import consistency_proof, extended, leaf_hash, root_of
-from core.store.db import Sessions
+from core.store.db import CHUNK, Sessions
 
 BATCH: Final = 1_024
 QUIET_FOR: Final = timedelta(hours=1)
 LOG: Final = "log"
-_ROTATION = "keychest log key rotation\n{}\n{}\n{}\n"
-_CHUNK: Final = 500
 _ASK_AGAIN: Final = timedelta(seconds=20)
 ProofFrom = Callable[[int], list[bytes]]
-Told = dict[str, Any]
 
 
-class Asked(Protocol):
+class Cosigners(Protocol):
     """Who cosigns checkpoints, how many they are, and how many must before one is published."""
 
     quorum: int
@@ -58,7 +55,7 @@ class Sequencer:
     sessions: Sessions
     keeper: Keeper
     origin: str
-    witnesses: Asked | None = None
+    witnesses: Cosigners | None = None
     _standing: Standing = field(init=False)
     _looked_whole: set[int] = field(default_factory=set)
     _asked_at: datetime | None = None
@@ -150,8 +147,8 @@ class Sequencer:
             made.append(self._rotated(log, key, following, clock))
         if not made and not events and (log.logged_at is None or now - log.logged_at >= QUIET_FOR):
             made.append(clock.entry(HOUR, now, LOG, "", {}, {}))
-        for each in range(0, len(events), _CHUNK):
-            session.execute(sa.delete(OutboxEvent).where(OutboxEvent.id.in_([event.id for event in events[each : each + _CHUNK]])))
+        for each in range(0, len(events), CHUNK):
+            session.execute(sa.delete(OutboxEvent).where(OutboxEvent.id.in_([event.id for event in events[each : each + CHUNK]])))
         return made
 
     def _started(self, session: Session, log: Log, key: Key, clock: Clock) -> New:
@@ -167,7 +164,7 @@ class Sequencer:
 
     def _rotated(self, log: Log, key: Key, following: Key, clock: Clock) -> New:
         old, new = public_of(key, log.origin).vkey, public_of(following, log.origin).vkey
-        text = _ROTATION.format(log.origin, old, new).encode()
+        text = ROTATION.format(log.origin, old, new).encode()
         by_old, by_new = (base64.b64encode(each.sign(text)).decode() for each in (key, following))
         said = {"origin": log.origin, "old": old, "new": new, "by_old": by_old, "by_new": by_new}
         return clock.entry(ROTATED, clock.now, LOG, "", said, {})
@@ -208,7 +205,7 @@ class Sequencer:
                     self._publish_one(session, each, now, looked=looked, asked=self.witnesses if each.number == log.number else None)
                     self._looked_whole.add(each.number)
 
-    def _publish_one(self, session: Session, log: Log, now: datetime, *, looked: bool, asked: Asked | None) -> None:
+    def _publish_one(self, session: Session, log: Log, now: datetime, *, looked: bool, asked: Cosigners | None) -> None:
         """The files of one log. Of a log that ended they are looked at once: what the database still has is there."""
         number, seen = log.number, published(self.keeper, log.number)
         begin = min(seen.size, log.size) if seen else 0
@@ -228,7 +225,7 @@ class Sequencer:
             say_continued(self.keeper, number)
         publish_checkpoint(self.keeper, number, Note(note.text, (*note.signatures, *given)).raw, log.size, begin)
 
-    def _cosigned(self, log: Log, note: Note, asked: Asked, now: datetime) -> list[Signature]:
+    def _cosigned(self, log: Log, note: Note, asked: Cosigners, now: datetime) -> list[Signature]:
         """Cosignatures under a checkpoint: those that are published already, and those that are given now."""
         self._asked_at = now
         folder = self.keeper.public_of(log.number)
@@ -240,7 +237,7 @@ class Sequencer:
         own = {(each.name, each.key_id) for each in note.signatures}
         return [each for name, each in found.items() if name not in own]
 
-    def _asks_again(self, log: Log, asked: Asked | None, now: datetime) -> bool:
+    def _asks_again(self, log: Log, asked: Cosigners | None, now: datetime) -> bool:
         """Whether witnesses are asked about what is published already: some of them have not signed it, and it was not asked just now."""
         if asked is None or (self._asked_at is not None and timedelta() <= now - self._asked_at < _ASK_AGAIN):
             return False

@@ -13,6 +13,9 @@ WIDTH: Final = 256
 _BITS = 8  # a tile stands for this many levels of the tree
 MOST_ENTRY_BYTES: Final = 65_535
 ENTRIES: Final = "entries"
+CHECKPOINT: Final = "checkpoint"
+CONTINUED: Final = "continued"
+"""The files of a log beside its tiles: what it promises, and the number of the log that goes on where it could not (decision 0014)."""
 _PATH = re.compile(r"tile/(entries|0|[1-9]|[1-5][0-9]|6[0-3])/((?:x[0-9]{3}/)*[0-9]{3})(?:\.p/([1-9][0-9]{0,2}))?")
 _THOUSAND = 1_000
 
@@ -91,6 +94,13 @@ def read_hashes(raw: bytes, tile: Tile) -> list[bytes]:
     if len(raw) != tile.width * HASH_BYTES:
         raise TileError(f"{tile.path} is {len(raw):,} bytes long instead of {tile.width * HASH_BYTES:,}.")
     return [raw[at : at + HASH_BYTES] for at in range(0, len(raw), HASH_BYTES)]
+
+
+def beginning(full: bytes, tile: Tile) -> bytes:
+    """A partial tile or bundle, from the full one that took its place. Raises TileError."""
+    if tile.kind == ENTRIES:
+        return bundle(read_bundle(full, tile._replace(width=WIDTH))[: tile.width])
+    return full[: tile.width * HASH_BYTES]
 
 
 def top_of(hashes: Sequence[bytes]) -> bytes:

@@ -12,12 +12,11 @@ from datetime import datetime, timedelta
 from typing import Any, Final
 
 from audit.entry import read_entry
-from audit.kinds import KINDS, ROTATED, STARTED
+from audit.kinds import KINDS, ROTATED, ROTATION, STARTED
 from audit.note import ED25519, NoteError, Verifier, read_base64
 
 LATE: Final = timedelta(minutes=15)
 EARLY: Final = timedelta(minutes=2)
-ROTATION: Final = "keychest log key rotation\n{}\n{}\n{}\n"
 _MOST_SAID: Final = 20
 _FIELDS: Final = frozenset({"v", "kind", "at", "logged", "by", "said", "c", "back_s"})
 _TIME: Final = re.compile(r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9]{2}:[0-9]{2}Z")

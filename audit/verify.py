@@ -14,12 +14,10 @@ from audit.held import Head
 from audit.leaves import Leaves, Shelf
 from audit.note import Checkpoint, Note, NoteError
 from audit.reading import Lying, Missing, Place, Unreadable
-from audit.tiles import ENTRIES, WIDTH, Tile, TileError, entry_at
+from audit.tiles import CHECKPOINT, CONTINUED, ENTRIES, WIDTH, Tile, TileError, entry_at
 from audit.told import Report, Told
 from audit.vouched import Asked, Log, continues, extends, handed, named_size, quorum, signed, trusted
 
-CHECKPOINT: Final = "checkpoint"
-CONTINUED: Final = "continued"
 _MOST_LOGS: Final = 1_000
 _NUMBER: Final = re.compile(r"([2-9]|[1-9][0-9]+)(/.*)?", re.DOTALL)
 

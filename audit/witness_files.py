@@ -18,6 +18,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.keeper import flush_folder
 from audit.note import COSIGNATURE, Checkpoint, Note, NoteError, Verifier, proper_name, public_of, read_base64
 from audit.tree import EMPTY
 
@@ -57,7 +58,7 @@ def make_key(path: Path, name: str) -> Verifier:
         file.write(f"{_KEY_FORM} {name} {base64.b64encode(key.private_bytes_raw()).decode()}\n")
         file.flush()
         os.fsync(file.fileno())
-    _flush_folder(path.parent)
+    flush_folder(path.parent)
     return public_of(key, name, COSIGNATURE)
 
 
@@ -138,7 +139,7 @@ class Memory:
             file.flush()
             os.fsync(file.fileno())
         fresh.replace(path)
-        _flush_folder(path.parent)
+        flush_folder(path.parent)
 
 
 _REFUSES: Final = (
@@ -158,11 +159,3 @@ def _seen(origin: str, told: Mapping[str, object]) -> Seen:
     if Checkpoint.read(Note.read(note.encode()).text) != Checkpoint(origin, found.size, found.root):
         raise NoteError(origin)
     return found
-
-
-def _flush_folder(folder: Path) -> None:
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)

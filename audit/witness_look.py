@@ -8,8 +8,8 @@ from datetime import datetime
 from typing import Final
 
 from audit.note import Checkpoint, Note, NoteError, Signature, read_signatures
-from audit.tiles import Tile, TileError, TileHashes
-from audit.tree import HASH_BYTES, consistency_proof
+from audit.tiles import CHECKPOINT, WIDTH, Tile, TileError, TileHashes, beginning
+from audit.tree import consistency_proof
 from audit.witness import BROKEN, CONFLICT, OK, SIZE, Request, Witness
 from audit.witness_files import NOTHING, Seen, WitnessError
 
@@ -63,7 +63,7 @@ def look(witness: Witness, fetch: Fetch, now: datetime) -> Looked:
 
 def _looked(witness: Witness, fetch: Fetch, now: datetime) -> Looked | None:
     """One look; None where it has to be taken again. Raises what `look` catches."""
-    raw = fetch("checkpoint")
+    raw = fetch(CHECKPOINT)
     if raw is None:
         raise UnreadError("There is no checkpoint.")
     note = Note.read(raw)
@@ -95,9 +95,9 @@ def _tile(fetch: Fetch, path: str) -> bytes:
     """A tile of hashes. Where a partial one is gone, the full one that took its place has the same hashes first."""
     raw = fetch(path)
     tile = Tile.read(path)
-    if raw is None and tile is not None and ".p/" in path:
-        full = fetch(path.partition(".p/")[0])
-        raw = full[: tile.width * HASH_BYTES] if full is not None else None
+    if raw is None and tile is not None and tile.width < WIDTH:
+        full = fetch(tile._replace(width=WIDTH).path)
+        raw = beginning(full, tile) if full is not None else None
     if raw is None:
         raise _GoneError(f"{path} is not there, without which nobody can tell whether the log was rewritten.")
     return raw

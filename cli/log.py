@@ -102,13 +102,16 @@ def erase_command(*, account: str, email: str, entry: int | None, number: int, w
         raise Sorry("Name one of --account, --user and --entry. Nothing was erased.", USAGE)
     settings = place.settings(data=data)
     require_ready(settings, data)
-    with engine_for(settings, "audit") as engine, Sessions(engine).writing() as session:
-        user_ref = _ref_of(session, email) if email else ""
-        places = _places(session, account, user_ref, email, (number, entry))
-        if not yes and not click.confirm(f"Erase the private parts of {len(places):,} entries for good?", default=False):
+    with engine_for(settings, "audit") as engine:
+        with Sessions(engine).reading() as session:  # a writer would hold up everybody while a person thinks
+            user_ref = _ref_of(session, email) if email else ""
+            many = len(_places(session, account, user_ref, email, (number, entry)))
+        if not yes and not click.confirm(f"Erase the private parts of {many:,} entries for good?", default=False):
             print("Nothing was erased.")
             return
-        erased = erase_from_log(session, Actor(terminal=True), places=places, user_ref=user_ref, why=why, now=datetime.now(UTC))
+        with Sessions(engine).writing() as session:
+            places = _places(session, account, user_ref, email, (number, entry))
+            erased = erase_from_log(session, Actor(terminal=True), places=places, user_ref=user_ref, why=why, now=datetime.now(UTC))
     print(f"The private parts of {erased:,} entries are erased. Every proof holds as before.")
     print("Older backups have them until they are gone; after a restore the list in the log's folder erases them again.")
 

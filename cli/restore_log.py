@@ -8,7 +8,7 @@ from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from config import SettingError, Settings
+from config import Settings
 from core.actions.logs import note_restored
 from core.actions.policy import Actor
 from core.backups.plan import Plan
@@ -38,10 +38,7 @@ def tell_log(plan: Plan, backup: str, *, same: bool) -> str:
     """Tell the live installation's log of the restore; why not, in a sentence, where there is none to tell."""
     if not plan.postgresql and not plan.database_file.is_file():
         return "There is no database any more whose log could be told of this restore."
-    try:
-        engine = make_engine(plan.database_url)
-    except (SettingError, SQLAlchemyError) as error:
-        return f"The log was not told of this restore: {error}"
+    engine = make_engine(plan.database_url)
     try:
         if schema.revision(engine) != schema.newest_revision():
             return "The log was not told of this restore: its database is of another version."

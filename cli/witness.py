@@ -15,6 +15,7 @@ import click
 import waitress.server  # type: ignore[import-untyped]  # it has no types
 
 from audit.note import MOST_BYTES, NoteError
+from audit.reading import Folder, Missing, Unreadable
 from audit.witness import Witness, known_logs
 from audit.witness_app import MOST_BODY, application
 from audit.witness_files import Memory, WitnessError, make_key, read_key
@@ -139,12 +140,11 @@ def _from_folder(folder: Path, path: str) -> bytes | None:
     if not folder.is_dir():
         raise UnreadError(f"There is no folder {folder}.")
     try:
-        if not (folder / path).is_file():  # a pipe would make us wait for ever
-            return None
-        with (folder / path).open("rb") as file:
-            return file.read(MOST_BYTES + 1)
-    except OSError as error:
-        raise UnreadError(f"{folder / path} cannot be read ({error.strerror}).") from None
+        return Folder(folder).read(path)
+    except Missing:
+        return None
+    except Unreadable as error:
+        raise UnreadError(str(error)) from None
 
 
 def _from_address(url: str, tls: Tls) -> bytes | None:

@@ -14,9 +14,8 @@ from typing import Any, Final
 from audit.entry import read_entry
 from audit.kinds import ROTATED, STARTED
 from audit.note import COSIGNATURE, Checkpoint, Note, NoteError, Signature, Verifier, time_of
-from audit.publish import CHECKPOINT, CONTINUED
-from audit.tiles import ENTRIES, WIDTH, Tile, TileError, TileHashes, bundle, entry_at, read_bundle
-from audit.tree import HASH_BYTES, leaf_hash, node_hash, subtree
+from audit.tiles import CHECKPOINT, CONTINUED, ENTRIES, WIDTH, Tile, TileError, TileHashes, beginning, entry_at, read_bundle
+from audit.tree import leaf_hash, node_hash, subtree
 
 MOST_LOGS: Final = 1_000
 _COSIGNATURE_BYTES: Final = 72
@@ -69,9 +68,7 @@ class PublishedLog:
             tile = Tile.read(path)
             if tile is None or tile.width == WIDTH:
                 raise
-            full = tile._replace(width=WIDTH)
-            raw = (self.folder / full.path).read_bytes()
-            return bundle(read_bundle(raw, full)[: tile.width]) if tile.kind == ENTRIES else raw[: tile.width * HASH_BYTES]
+            return beginning((self.folder / tile._replace(width=WIDTH).path).read_bytes(), tile)
 
     def hashes(self) -> TileHashes:
         """The tree's hashes."""

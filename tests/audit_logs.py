@@ -14,11 +14,10 @@ from typing import Any, Final
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.entry import Value, canonical, make_entry
-from audit.kinds import ROTATED, STARTED
+from audit.kinds import ROTATED, ROTATION, STARTED
 from audit.note import Checkpoint, Note, Signature, cosign, public_of, sign
 from audit.reading import Lying, Missing
 from audit.tiles import ENTRIES, Tile, bundle, tiles_of
-from audit.told import ROTATION
 from audit.tree import HashOf, hashes_of, leaf_hash, subtree
 
 ORIGIN: Final = "keychest.example/log"

@@ -17,6 +17,7 @@ from playwright.sync_api import Browser, sync_playwright
 from sqlalchemy.dialects.postgresql.psycopg import PGDialect_psycopg
 from sqlalchemy.dialects.sqlite.pysqlite import SQLiteDialect_pysqlite
 
+from audit.keeper import Keeper
 from core.actions import passwords
 from core.backups import kit
 from core.store import schema
@@ -111,6 +112,14 @@ def sessions(database_url: str) -> Iterator[Sessions]:
     engine = make_engine(database_url)
     yield Sessions(engine)
     engine.dispose()
+
+
+@pytest.fixture
+def keeper(tmp_path: Path) -> Keeper:
+    """The folder in which a log keeps what is not in the database, with nothing in it yet."""
+    found = Keeper(tmp_path / "log")
+    found.prepare()
+    return found
 
 
 @pytest.fixture

@@ -22,10 +22,10 @@ import sqlalchemy as sa
 from audit.erasing import erase_private
 from audit.keeper import Keeper
 from audit.log import Event, append
-from audit.publish import CHECKPOINT, published
+from audit.publish import published
 from audit.sequencer import Sequencer
 from audit.tables import PrivatePart
-from audit.tiles import WIDTH, tiles_of
+from audit.tiles import CHECKPOINT, WIDTH, tiles_of
 from core import lifeline
 from core.store import schema
 from core.store.db import Sessions, make_engine

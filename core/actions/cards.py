@@ -14,7 +14,8 @@ from typing import Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from audit.log import Event, Value, append
+from audit.entry import Value
+from audit.log import Event, append
 from core.actions.letters import tell_by_mail
 from core.actions.policy import Actor, Permission, Refused, require, require_person
 from core.actions.tags import MOST_TAGS, MOST_WORDS, read_note, read_tags

@@ -9,8 +9,7 @@ from typing import Final
 from flask import Blueprint, Response, abort, request
 from flask.typing import ResponseReturnValue
 
-from audit.publish import CHECKPOINT, CONTINUED
-from audit.tiles import Tile
+from audit.tiles import CHECKPOINT, CONTINUED, Tile
 from audit.tree import leaf_hash
 from portal.drawn_path import bounds, proof_path
 from portal.html import public_page

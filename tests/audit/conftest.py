@@ -1,24 +1,13 @@
-"""A database on each engine, and a folder that the log keeps outside it."""
+"""A sequencer on a database of each engine."""
 
 from __future__ import annotations
-
-from pathlib import Path
 
 import pytest
 
 from audit.keeper import Keeper
 from audit.sequencer import Sequencer
 from core.store.db import Sessions
-
-ORIGIN = "keychest.example/log"
-
-
-@pytest.fixture
-def keeper(tmp_path: Path) -> Keeper:
-    """The folder, prepared."""
-    found = Keeper(tmp_path / "log")
-    found.prepare()
-    return found
+from tests.turns import ORIGIN
 
 
 @pytest.fixture

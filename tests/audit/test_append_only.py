@@ -15,9 +15,8 @@ from audit.sequencer import Sequencer
 from audit.tables import LogEntry
 from audit.tiles import bundle
 from core.store.db import Sessions, make_engine
-from tests.audit.conftest import ORIGIN
-from tests.audit.test_harmed import NOW, tell, trouble, verified
 from tests.postgres import Postgres
+from tests.turns import NOW, ORIGIN, tell, trouble, verified
 
 BOTH = (
     "UPDATE audit_entries SET body = body",

@@ -13,7 +13,7 @@ from audit.log import Event, append
 from audit.note import public_of
 from audit.sequencer import Sequencer
 from core.store.db import Sessions
-from tests.audit.test_sequencer import NOW, ORIGIN
+from tests.turns import NOW, ORIGIN
 
 MINE, THEIRS = "abcdefghjkmnpqrs", "srqpnmkjhgfedcba"
 MIRA, MAX = "zyxwvutsrqpnmkjh", "hjkmnpqrstuvwxyz"

@@ -23,9 +23,8 @@ from audit.sequencer import Sequencer
 from audit.tables import LogEntry, OutboxEvent, PrivatePart
 from cli import sequencer as process
 from core.store.db import Sessions, make_engine
-from tests.audit.conftest import ORIGIN
-from tests.audit.test_harmed import NOW, files, tell, trouble, verified
 from tests.postgres import Postgres
+from tests.turns import NOW, ORIGIN, files, tell, trouble, verified
 
 WRITERS = 4
 SECONDS = 1.5

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import shutil
-import subprocess
-import sys
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -13,37 +11,11 @@ import pytest
 
 from audit import publish
 from audit.keeper import Keeper
-from audit.log import Event, append
 from audit.note import Checkpoint, Note, Signature
-from audit.sequencer import Sequencer, newest
+from audit.sequencer import Sequencer
 from audit.tiles import tiles_of
 from core.store.db import Sessions
-from tests.audit.conftest import ORIGIN
-from tests.audit.test_sequencer import restored
-from tests.conftest import ROOT
-
-NOW = datetime(2026, 11, 28, 12, 0, 30, tzinfo=UTC)
-
-
-def tell(sessions: Sessions, many: int) -> None:
-    with sessions.writing() as session:
-        for each in range(many):
-            append(session, Event("domains.added.v1", NOW, "terminal", "", {"added": 1}, {"number": each}))
-
-
-def trouble(sessions: Sessions) -> str:
-    with sessions.reading() as session:
-        log = newest(session)
-        return log.trouble if log else ""
-
-
-def files(keeper: Keeper) -> dict[str, bytes]:
-    return {path.relative_to(keeper.public).as_posix(): path.read_bytes() for path in keeper.public.rglob("*") if path.is_file()}
-
-
-def verified(keeper: Keeper) -> subprocess.CompletedProcess[str]:
-    words = [sys.executable, "-m", "audit", "verify", str(keeper.public)]
-    return subprocess.run(words, cwd=ROOT, capture_output=True, text=True, check=False)
+from tests.turns import NOW, ORIGIN, files, restored, tell, trouble, verified
 
 
 @pytest.mark.parametrize("again", [False, True], ids=["it runs on", "started again"])

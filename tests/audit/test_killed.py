@@ -15,16 +15,16 @@ from audit.entry import opens, read_entry
 from audit.keeper import Keeper
 from audit.kinds import COUNTED, ROTATED
 from audit.note import Checkpoint, Note
-from audit.publish import CHECKPOINT, publish_tiles, published
+from audit.publish import publish_tiles, published
 from audit.sequencer import newest
 from audit.tables import CountedEvent, Erasure, LogEntry, OutboxEvent, PrivatePart
-from audit.tiles import WIDTH, tiles_of
+from audit.tiles import CHECKPOINT, WIDTH, tiles_of
 from audit.tree import extended, leaf_hash, root_of
 from core.store.db import Sessions
-from tests.audit.test_harmed import files, verified
 from tests.conftest import ROOT
 from tests.killing import ORIGIN, SEEN, SPARED
 from tests.steps import EVERY
+from tests.turns import files, verified
 
 KILLS = 200 if EVERY else 30
 SEED = int(os.environ.get("KILLS_SEED", "20261128"))

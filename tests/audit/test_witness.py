@@ -277,7 +277,7 @@ def die(*_): os.kill(os.getpid(), 9)
 if sys.argv[3] == "failed and not persisted":
     Path.replace = die
 else:
-    witness_files._flush_folder = die
+    witness_files.flush_folder = die
 print(witness.add_checkpoint((folder / "body").read_bytes(), datetime.now(UTC)).body, flush=True)
 """
 

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from audit.note import COSIGNATURE, Checkpoint, NoteError, Signature, Verifier, cosign, public_of
 from audit.publish import published_note
-from audit.sequencer import Asked, Sequencer
+from audit.sequencer import Cosigners, Sequencer
 from audit.witness import Witness
 from audit.witnesses import Witnesses
 from core.net.provider import trusting
@@ -93,7 +93,7 @@ def test_two_of_five_cosign_and_the_others_are_told_of(fresh: list[Setting], pai
     dead = public_of(Ed25519PrivateKey.generate(), "dead.example", COSIGNATURE).vkey
     slow = public_of(Ed25519PrivateKey.generate(), "slow.example", COSIGNATURE).vkey
     with answering((200, lies(6))) as (liar, _), answering(9.0) as (silent, heard):
-        by: Asked = Witnesses([*fresh, (dead, "http://127.0.0.1:9"), (slow, silent), (LIAR_VKEY, liar)], 2, TLS, within_s=0.6)
+        by: Cosigners = Witnesses([*fresh, (dead, "http://127.0.0.1:9"), (slow, silent), (LIAR_VKEY, liar)], 2, TLS, within_s=0.6)
         assert isinstance(by, Witnesses)
         begun = time.monotonic()
         given = ask(by, 5)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import shutil
+import sqlite3
 from collections.abc import Iterator
+from contextlib import closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -188,6 +190,23 @@ def test_a_person_an_account_and_an_entry_are_erased_and_nothing_else(data: Path
         assert main.main(["log", "erase", *wrong, "--why", "x", "--yes"]) == words.USAGE
         assert "Nothing was erased" in capsys.readouterr().err
     engine.dispose()
+
+
+def test_nobody_is_held_up_while_somebody_thinks_whether_to_erase(
+    data: Path, turns: Any, capsys: Say, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    act(data, "a@example.org")
+    turns()
+
+    def thinks(_words: str, *, default: bool) -> bool:
+        with closing(sqlite3.connect(data / "keychest.db", timeout=0.2, isolation_level=None)) as other:
+            other.execute("BEGIN IMMEDIATE")
+            other.execute("ROLLBACK")
+        return default
+
+    monkeypatch.setattr("click.confirm", thinks)
+    assert main.main(["log", "erase", "--entry", "1", "--why", "a try"]) == 0
+    assert "Nothing was erased." in capsys.readouterr().out
 
 
 def test_other_settings_than_at_the_last_start_are_told_by_name_alone(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -204,13 +204,6 @@ def site(make_site: MakeSite) -> Site:
 
 
 @pytest.fixture
-def keeper(tmp_path: Path) -> Keeper:
-    found = Keeper(tmp_path / "log")
-    found.prepare()
-    return found
-
-
-@pytest.fixture
 def logged(make_site: MakeSite, keeper: Keeper) -> Site:
     """A portal whose log's folder is there, with nothing in it yet, and nothing that waits."""
     site = make_site(log_folder=keeper.public)
