@@ -18,7 +18,6 @@ from audit.entry import opens
 from audit.erasing import erase_private
 from audit.keeper import Keeper
 from audit.kinds import KINDS, UNKNOWN
-from audit.log import Event, append
 from audit.note import Checkpoint, Verifier, checkpoint_signed_by
 from audit.opened import opened
 from audit.tables import OutboxEvent
@@ -32,7 +31,7 @@ from tests.make import NOW
 from tests.portal.conftest import PEOPLE, Site, post
 from tests.portal.test_endpoints import assert_only_our_markup
 from tests.portal.test_log import HOSTILE, LATER, ORIGIN, happen, seal
-from tests.portal.test_operations import run_by, text_of
+from tests.portal.test_operations import text_of
 
 MEMBER = TeamMember("zyxwvutsrqpnmkjh", "mira@example.org", "owner", NOW, None)
 LEFT = TeamMember("hjkmnpqrstuvwxyz", "max@example.org", "manager", NOW, NOW)
@@ -261,54 +260,6 @@ def test_only_who_may_read_takes_it_along(logged: Site) -> None:
     for actor in (replace(owner, role=""), replace(owner, impersonating=True)):
         with logged.sessions.writing() as session, pytest.raises(NotAllowed):
             download_activity(session, actor, entries=1, now=NOW)
-
-
-def test_an_operator_sees_how_the_log_stands_and_no_tenant_s_values(logged: Site, keeper: Keeper) -> None:
-    happen(logged, 3, email="canary@example.org")
-    with logged.sessions.writing() as session:
-        append(session, Event("backup_hold.set.v1", NOW, "user:abc", "", {"hold": "h"}, {"reason": HOSTILE}))
-    client = run_by(logged, "stranger")
-    assert (
-        "The log has not begun" in text_of(client.get("/operations/log").text) or "Nothing is sealed" in client.get("/operations/log").text
-    )
-    seal(logged, keeper)
-    happen(logged, 2)
-    page = client.get("/operations/log").text
-    text = text_of(re.sub(r"<[^>]+>", " ", page.replace("<wbr>", "")))
-    owner = logged.actors["owner"]
-    assert "canary" not in text
-    assert owner.account_ref in text
-    assert owner.name in text
-    assert "&lt;script&gt;alert(1)" in page
-    assert_only_our_markup(page)
-    assert re.search(r"Waiting 2 the oldest since 23 Nov 2026", text)
-    assert "The sequencer gives no sign of life" in text
-    assert "hold : h" in re.sub(r"\s+:", " :", text)
-
-    def entries(**asked: str) -> list[int]:
-        return [int(each) for each in re.findall(r'href="/log/entries/1/(\d+)"', client.get("/operations/log", query_string=asked).text)]
-
-    assert entries() == [4, 3, 2, 1, 0]
-    assert entries(account=owner.account_ref) == entries(actor=owner.name) == entries(kind="domains.added.v1") == [3, 2, 1]
-    assert entries(actor="log") == [0]
-    assert entries(after="1.2") == [1, 0]
-    assert entries(kind="x") == []
-    assert logged.client("owner").get("/operations/log").status_code == 403
-
-
-def test_operators_are_told_on_every_page_when_the_log_does_not_go_on(logged: Site, keeper: Keeper) -> None:
-    seal(logged, keeper)
-    client = run_by(logged, "stranger")
-    assert "Nothing is sealed into the log" in client.get("/operations/settings").text
-    assert "Nothing is sealed" not in logged.client("owner").get("/domains").text
-    (keeper.folder / "last-checkpoint-1").unlink()
-    seal(logged, keeper)
-    logged.app.extensions["keychest.work"].asked_at = float("-inf")  # it looks every few seconds
-    page = text_of(client.get("/operations/log").text)
-    assert "The log signs nothing" in page
-    assert "The last checkpoint is not in" in page
-    assert "The log signs nothing" in client.get("/operations/settings").text
-    assert "keychest log continue" in page
 
 
 def test_a_former_member_s_acts_stay(logged: Site, keeper: Keeper) -> None:
