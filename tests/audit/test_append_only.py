@@ -80,6 +80,7 @@ def test_no_statement_changes_an_entry_on_postgresql_not_even_a_superusers(repli
     postgres.drop(url)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("what", ["changed", "taken away", "the last one taken away", "added"])
 def test_who_takes_the_triggers_off_is_seen_by_the_next_start_and_by_strangers(what: str, sessions: Sessions, keeper: Keeper) -> None:
     """What a superuser, the tables' owner, or whoever has an SQLite file can do."""

@@ -59,6 +59,7 @@ def test_events_become_entries_in_order_once_each_and_leave_the_outbox(sequencer
     assert found[1]["by"] == "person"
 
 
+@pytest.mark.slow
 def test_what_is_published_is_just_the_tiles_of_the_log_and_names_nobody(sequencer: Sequencer, sessions: Sessions, keeper: Keeper) -> None:
     for first in range(1, 600, 37):
         events(sessions, *range(first, first + 37))

@@ -131,6 +131,7 @@ def tried() -> Iterator[tuple[int, list[bytes]]]:
                 yield (at + number) % 3 if at % 3 else at // 3 % 3, entries
 
 
+@pytest.mark.slow
 def test_every_mutation_is_found() -> None:
     """In the bundles alone; with all files made to fit it; signed anew by the log's own key, where what was seen before finds it."""
     ways = (in_bundles, all_fitted, log_of)

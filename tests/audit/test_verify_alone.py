@@ -206,6 +206,7 @@ def answering(status: int, body: bytes, **headers: str) -> type[BaseHTTPRequestH
     return Answers
 
 
+@pytest.mark.slow
 def test_a_log_is_read_from_a_web_address(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     two = log_of(bodies(300)) | {"continued": b"2\n"}
     two |= {f"2/{path}": raw for path, raw in log_of([after(two), *bodies(5)[1:]], origin=f"{ORIGIN}/2").items()}

@@ -70,6 +70,7 @@ def status(capsys: Say, data: Path) -> tuple[int, dict[str, Any]]:
     return code, json.loads(capsys.readouterr().out)
 
 
+@pytest.mark.slow
 def test_after_the_accident_the_log_says_what_was_lost_and_why_it_goes_on(data: Path, tmp_path: Path, turns: Any, capsys: Say) -> None:
     act(data, "a@example.org", "b@example.org", "c@example.org")
     turns()
@@ -116,6 +117,7 @@ def test_after_the_accident_the_log_says_what_was_lost_and_why_it_goes_on(data: 
     assert [(third / "log" / "public" / each).read_text() for each in ("continued", "2/continued")] == ["2\n", "3\n"]
 
 
+@pytest.mark.slow
 def test_a_restore_beside_a_live_database_is_told_to_its_log(data: Path, tmp_path: Path, turns: Any, capsys: Say) -> None:
     act(data, "a@example.org")
     turns()

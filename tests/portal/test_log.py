@@ -275,6 +275,7 @@ def test_nothing_public_names_anybody(logged: Site, keeper: Keeper) -> None:
         assert canary.encode() not in everything, canary
 
 
+@pytest.mark.slow
 def test_pages_cost_the_same_however_long_the_log_is(logged: Site, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     read: list[Path] = []
     real = Path.read_bytes
