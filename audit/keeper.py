@@ -21,6 +21,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from audit.flushed import flush_folder
 from audit.note import Checkpoint, Note, NoteError
 
 KEY: Final = "key"
@@ -176,15 +177,6 @@ class Keeper:
         else:
             fresh.replace(path)
         flush_folder(path.parent)
-
-
-def flush_folder(folder: Path) -> None:
-    """What was renamed in a folder is so after a power cut, too."""
-    opened = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
 
 
 def _key_lines(key: Ed25519PrivateKey) -> bytes:

@@ -18,7 +18,7 @@ from typing import Final
 
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from audit.keeper import flush_folder
+from audit.flushed import flush_folder
 from audit.note import COSIGNATURE, Checkpoint, Note, NoteError, Verifier, proper_name, public_of, read_base64
 from audit.tree import EMPTY
 

@@ -23,7 +23,7 @@ from core.actions.heartbeats import beat
 from core.store.endpoints import Endpoint, Schedule
 from jobs.queues import connect
 from tests.conftest import ROOT
-from tests.disk import assert_told_as_full, disk
+from tests.disk import Disk, assert_told_as_full, disk
 from tests.postgres import folder_of_its_own, programs, running_postgres
 from tests.processes import eventually
 from tests.works import NAMES, Works, await_all, await_the_middle, kill, scans_made, watch, works
@@ -149,20 +149,23 @@ def test_a_broker_that_is_full_is_told_and_refuses_without_loss(at_work: Works) 
 def test_a_disk_that_fills_while_results_are_recorded_is_told_and_loses_none(tmp_path: Path) -> None:
     with disk(tmp_path / "small", 64 * MEGABYTE) as small, works(tmp_path / "rest", data=small.path / "data", lease_s=LEASE_S) as at_work:
         made_before = in_the_middle(at_work, "room")
-        small.fill()
-        eventually(lambda: is_full(at_work))
+        eventually(lambda: is_full(at_work, small))
         eventually(lambda: at_work.told()["status"] == "bad", within_s=40)
         assert 0 < scans_made(at_work) - made_before < NAMES
         small.resize(64 * MEGABYTE)
         await_all(at_work, "room", made_before)
 
 
-def is_full(at_work: Works) -> bool:
-    """Whether the database takes no more. What is written so far is moved into it first, so that it has no room of its own left."""
+def is_full(at_work: Works, small: Disk) -> bool:
+    """Whether the database takes no more. What is written so far is moved into it first, so that it has no room of its own left.
+
+    Its disk is filled after that: the room that moving gave back is as much as the work of a minute takes.
+    """
     try:
         with at_work.sessions.engine.connect() as connection:
             connection.exec_driver_sql("ROLLBACK")
             connection.exec_driver_sql("PRAGMA wal_checkpoint(TRUNCATE)")
+        small.fill()
         with at_work.sessions.writing() as session:
             beat(session, "monitor", pid=os.getpid(), now=datetime.now(UTC))
     except sa.exc.OperationalError as error:
