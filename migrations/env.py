@@ -6,6 +6,7 @@ import sqlalchemy as sa
 from alembic import context
 
 import audit.tables
+import core.store.access
 import core.store.account_rules
 import core.store.accounts
 import core.store.approvals
@@ -24,6 +25,7 @@ import core.store.letters
 import core.store.observations
 import core.store.passkeys
 import core.store.preferences
+import core.store.public_incidents
 import core.store.spot_checks
 import core.store.teams
 import core.store.tokens
@@ -35,6 +37,7 @@ from core.store.schema import declared
 
 MODULES = (
     audit.tables,
+    core.store.access,
     core.store.account_rules,
     core.store.accounts,
     core.store.approvals,
@@ -53,6 +56,7 @@ MODULES = (
     core.store.observations,
     core.store.passkeys,
     core.store.preferences,
+    core.store.public_incidents,
     core.store.spot_checks,
     core.store.teams,
     core.store.tokens,

@@ -1,0 +1,1 @@
+"""What the public feed says, and its files."""
