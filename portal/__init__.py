@@ -8,6 +8,7 @@ from core.render import STATIC
 from portal import frame, htmx, identity, limits, security
 from portal.parts import Parts, connect
 from portal.views import (
+    access,
     account,
     activity,
     api,
@@ -69,6 +70,7 @@ _VIEWS = (
     invitations.views,
     spot_checks.views,
     log.views,
+    access.views,
     patterns.views,
 )
 

@@ -28,6 +28,7 @@ PUBLIC: Final[Mapping[str, str]] = {
     "log.checkpoint": "what anybody needs to check the log; it names nobody",
     "log.tile": "as checkpoint: hashes, and entries in coarse form",
     "log.continued": "as checkpoint: the number of the next log",
+    "access.reports": "a host's signature on each report says who it is; what is not signed by a trusted key changes nothing but a count",
     "spot_checks.show": "anybody may check one name; limits are the action's",
     "spot_checks.ask": "as the form it comes from",
     "spot_checks.show_one": "the link itself is the permission: 128 random bits, for 24 h",

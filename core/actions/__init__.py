@@ -53,9 +53,11 @@ QUIET = {
     "record_observations": "part of recording a scan",
     "record_scans": "what a scan sees is no act of a person, and there are millions",
     "record_spot_check": "the answer to a stranger's question, deleted after a day",
+    "refuse_delivery": "counts what came in a host's name; once an hour its own part appends the event",
     "release_claims": "a lease is the clock's own book-keeping",
     "release_notices": "a lease is the notifier's own book-keeping",
     "rescope_watches": "follows from a setting of the operator's; what is watched stays the same",
+    "settle_open": "part of taking a delivery and of retiring a host; each end appends its event",
     "settle_notices": "part of recording a scan",
     "spot_check_may_dial": "counts what is dialled, so that nobody is dialled too often",
     "switch_account": "which of their accounts a person looks at is nobody else's matter",
@@ -82,6 +84,8 @@ BY_TOKEN = {
     "set_up_operator": "a one-time link says who it is",
     "sign_in": "a password says who it is",
     "sign_up": "a link that was mailed says who it is",
+    "take_delivery": "the host's signature says who it is",
+    "take_report": "part of take_delivery",
     "sign_out": "ends the actor's own sign-in and no other",
 }
 """Actions that ask no policy, since they are how somebody comes to have a role at all, each with what they ask instead."""

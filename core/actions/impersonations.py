@@ -53,9 +53,10 @@ def begin_impersonation(
     _settle(session, Impersonation.sign_in_id == sign_in_id, now)
     if session.scalar(sa.select(sa.exists().where(Impersonation.sign_in_id == sign_in_id, *going_on(now)))):
         raise Refused(_AGAIN)
+    ref = new_ref()
     session.add(
         Impersonation(
-            ref=new_ref(), sign_in_id=sign_in_id, user_id=user.id, account_id=account.id, reason=reason, began_at=now, ends_at=now + LASTS,
+            ref=ref, sign_in_id=sign_in_id, user_id=user.id, account_id=account.id, reason=reason, began_at=now, ends_at=now + LASTS,
             ended_at=None,
         )
     )  # fmt: skip
@@ -65,7 +66,7 @@ def begin_impersonation(
         if member.role == "owner":
             tell_by_mail(session, member.email, f"An operator looks at {account.name}", words, account_id=account.id, now=now)
     minutes = int(LASTS.total_seconds() // 60)
-    append(session, Event("impersonation.begun.v1", now, actor.name, account.ref, {"minutes": minutes}, {"reason": reason}))
+    append(session, Event("impersonation.begun.v1", now, actor.name, account.ref, {"access": ref, "minutes": minutes}, {"reason": reason}))
     return account.name
 
 
@@ -108,7 +109,8 @@ def _settle(session: Session, which: sa.ColumnElement[bool], now: datetime) -> i
 
 
 def _ended(session: Session, row: Impersonation, now: datetime, by: str, how: str) -> Event:
-    return Event("impersonation.ended.v1", now, by, session.get_one(Account, row.account_id).ref, {"by": how}, {"reason": row.reason})
+    account = session.get_one(Account, row.account_id).ref
+    return Event("impersonation.ended.v1", now, by, account, {"access": row.ref, "by": how}, {"reason": row.reason})
 
 
 def _plain(reason: str) -> str:

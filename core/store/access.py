@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from core.store.accounts import Account, User
 from core.store.base import Base, Id, index_where
+from core.store.impersonations import Impersonation
 
 
 class Host(Base):
@@ -15,7 +19,8 @@ class Host(Base):
 
     `taken`: the number of its newest report that is taken in, all before it too. `claimed`: the newest that it says there is.
     `beat`: the number of its newest heartbeat, made at `beat_at` by its own clock and heard at `heard_at` by ours.
-    `boot`: its run of the machine, as its newest heartbeat names it. `refused`: how many reports of it did not hold.
+    `boot`: its run of the machine, as its newest heartbeat names it. `skew_s`: how far its clock was ahead of ours then. `refused`: how
+    many times something in its name did not hold, counted once a minute at most; `refused_at`: when last.
     """
 
     __tablename__ = "hosts"
@@ -32,7 +37,9 @@ class Host(Base):
     heard_at: Mapped[datetime | None]
     silent_at: Mapped[datetime | None]
     boot: Mapped[str] = mapped_column(sa.String(64), default="")
+    skew_s: Mapped[int] = mapped_column(default=0)
     refused: Mapped[int] = mapped_column(default=0)
+    refused_at: Mapped[datetime | None]
     __table_args__ = (index_where("retired_at IS NULL", "uq_hosts_name_there", "name", unique=True),)
 
 
@@ -76,3 +83,101 @@ class Access(Base):
         index_where("session <> ''", "uq_accesses_session", "host_id", "session", unique=True),
         sa.Index("ix_accesses_started", "started_at"),
     )
+
+
+@dataclass(frozen=True, slots=True)
+class AccessLine:
+    """An access as those who run the installation see it. `host` is "" for what the portal itself saw; `account`: whose was looked at."""
+
+    ref: str
+    host: str
+    kind: str
+    role: str
+    person: str
+    origin: str
+    account: str
+    started_at: datetime
+    ended_at: datetime | None
+    ending: str
+    reason: str
+    reason_at: datetime | None
+    skewed_s: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class HostLine:
+    """A host and how it stands. `lost`: numbers whose reports never came; `waiting`: those that it has and that did not come yet."""
+
+    name: str
+    added_at: datetime
+    heard_at: datetime | None
+    silent_at: datetime | None
+    lost: int
+    waiting: int
+    refused: int
+    skew_s: int
+    open: int
+
+
+def host_named(session: Session, name: str) -> Host | None:
+    """The host that is called so now."""
+    return session.scalar(sa.select(Host).where(Host.name == name, Host.retired_at.is_(None)))
+
+
+def hosts_there(session: Session) -> tuple[HostLine, ...]:
+    """Every host that is trusted now, by name."""
+    lost = sa.select(sa.func.count()).where(AccessReport.host_id == Host.id, AccessReport.lost.is_(True)).scalar_subquery()
+    opened = sa.select(sa.func.count()).where(Access.host_id == Host.id, Access.ended_at.is_(None)).scalar_subquery()
+    rows = session.execute(sa.select(Host, lost, opened).where(Host.retired_at.is_(None)).order_by(Host.name))
+    return tuple(_host(host, missing, open_) for host, missing, open_ in rows)
+
+
+def _host(host: Host, lost: int, open_: int) -> HostLine:
+    waiting = max(0, host.claimed - host.taken)
+    return HostLine(host.name, host.added_at, host.heard_at, host.silent_at, lost, waiting, host.refused, host.skew_s, open_)
+
+
+def accesses_since(session: Session, since: datetime, now: datetime, *, most: int) -> tuple[AccessLine, ...]:
+    """Accesses that were open at some time since then, newest first: those that hosts reported, and looks of operators at accounts."""
+    open_since = sa.or_(Access.ended_at.is_(None), Access.ended_at >= since)
+    rows = session.execute(
+        sa.select(Access, Host.name)
+        .outerjoin(Host, Host.id == Access.host_id)
+        .where(open_since)
+        .order_by(Access.started_at.desc())
+        .limit(most)
+    )
+    ended = sa.func.coalesce(Impersonation.ended_at, Impersonation.ends_at)
+    looks = session.execute(
+        sa.select(Impersonation, User.email, Account.name)
+        .join(User, User.id == Impersonation.user_id)
+        .join(Account, Account.id == Impersonation.account_id)
+        .where(ended >= since)
+        .order_by(Impersonation.began_at.desc())
+        .limit(most)
+    )
+    lines = [_line(access, host or "") for access, host in rows]
+    lines += [_look(look, email, account, now) for look, email, account in looks]
+    return tuple(sorted(lines, key=lambda line: (line.started_at, line.ref), reverse=True)[:most])
+
+
+def _line(access: Access, host: str) -> AccessLine:
+    return AccessLine(
+        access.ref, host, access.kind, access.role, access.person, access.origin, "", access.started_at, access.ended_at, access.ending,
+        access.reason, access.reason_at, access.skewed_s,
+    )  # fmt: skip
+
+
+def _look(look: Impersonation, email: str, account: str, now: datetime) -> AccessLine:
+    until = look.ended_at or look.ends_at
+    over = until <= now
+    return AccessLine(
+        look.ref, "", "portal", "operator", email, "", account, look.began_at, until if over else None, "closed" if over else "",
+        look.reason, look.began_at, None,
+    )  # fmt: skip
+
+
+def report_texts(session: Session, host_id: int, numbers: Sequence[int]) -> dict[int, str]:
+    """The reports of these numbers, as they came."""
+    where = (AccessReport.host_id == host_id, AccessReport.number.in_(numbers))
+    return {row.number: row.text for row in session.execute(sa.select(AccessReport.number, AccessReport.text).where(*where))}

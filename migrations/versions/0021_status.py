@@ -27,7 +27,9 @@ def upgrade() -> None:
         sa.Column("heard_at", Utc(), nullable=True),
         sa.Column("silent_at", Utc(), nullable=True),
         sa.Column("boot", sa.String(length=64), nullable=False),
+        sa.Column("skew_s", BigId, nullable=False),
         sa.Column("refused", BigId, nullable=False),
+        sa.Column("refused_at", Utc(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_hosts")),
         sa.UniqueConstraint("ref", name=op.f("uq_hosts_ref")),
     )

@@ -96,8 +96,9 @@ def test_a_look_is_announced_reads_as_a_viewer_and_is_ended_by_a_button(sessions
         assert not end_impersonation(session, ops, sign_in_id=row.sign_in_id, now=NOW)
         events = session.scalars(sa.select(OutboxEvent).where(OutboxEvent.kind.startswith("impersonation")).order_by(OutboxEvent.id)).all()
         assert [(each.actor, each.account_ref, each.public) for each in events] == [
-            (ops.name, mira.account_ref, {"minutes": 30}), (ops.name, mira.account_ref, {"by": "button"}),
-        ]  # fmt: skip
+            (ops.name, mira.account_ref, {"access": row.ref, "minutes": 30}),
+            (ops.name, mira.account_ref, {"access": row.ref, "by": "button"}),
+        ]
         assert {each.private["reason"] for each in events} == {letter.words["text"].partition("they gave: ")[2].partition("\n")[0]}
         after = signed_in(session, token_sha256(token), NOW)
         assert after is not None

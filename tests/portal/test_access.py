@@ -1,0 +1,217 @@
+"""What hosts deliver: taken in order and once, believed only by their key, and nothing left out without a word."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from audit.tables import OutboxEvent
+from core.actions.access import SILENT_AFTER, give_reason, note_silent_hosts, retire_host, trust_host
+from core.actions.policy import Actor, NotAllowed, Refused
+from core.store.access import Access, AccessLine, AccessReport, HostLine, accesses_since, hosts_there
+from tests.hosts import TestHost
+from tests.make import NOW, TERMINAL
+from tests.portal.conftest import Site
+
+WORKER = Actor(worker=True)
+
+
+@pytest.fixture
+def host(site: Site, tmp_path: Path) -> TestHost:
+    made = TestHost(tmp_path)
+    with site.sessions.writing() as session:
+        trust_host(session, TERMINAL, name=made.name, public_key=made.public_key, now=NOW)
+    return made
+
+
+def deliver(site: Site, delivery: object) -> tuple[int, dict[str, Any]]:
+    answer = site.client().post("/access/reports", json=delivery)
+    assert "Set-Cookie" not in answer.headers
+    return answer.status_code, answer.get_json()
+
+
+def lines(site: Site) -> tuple[AccessLine, ...]:
+    with site.sessions.reading() as session:
+        return accesses_since(session, NOW - timedelta(days=1), NOW, most=100)
+
+
+def standing(site: Site) -> HostLine:
+    with site.sessions.reading() as session:
+        (line,) = hosts_there(session)
+    return line
+
+
+def happened(site: Site) -> list[str]:
+    with site.sessions.reading() as session:
+        kinds = session.scalars(sa.select(OutboxEvent.kind).where(OutboxEvent.kind.like("%access%")).order_by(OutboxEvent.id))
+        return list(kinds)
+
+
+def test_an_access_is_told_from_its_beginning_to_its_end(site: Site, host: TestHost) -> None:
+    opened = host.opened(NOW - timedelta(minutes=9), "s1")
+    reports = [opened, host.report("completed", NOW, session="s1", kind="sftp"), host.report("reason", NOW, session="s1", reason="a look")]
+    assert deliver(site, host.delivery(NOW, reports, still=["s1"])) == (200, {"next": 4})
+    (line,) = lines(site)
+    assert (line.host, line.kind, line.role, line.person, line.origin) == ("web-1", "sftp", "administrator", "root", "192.0.2.7")
+    assert (line.reason, line.ended_at, line.started_at) == ("a look", None, NOW - timedelta(minutes=9))
+    assert standing(site).open == 1
+    assert deliver(site, host.delivery(NOW, [*reports, host.report("closed", NOW, session="s1")])) == (200, {"next": 5})
+    (line,) = lines(site)
+    assert (line.ended_at, line.ending) == (NOW, "closed")
+    assert happened(site) == ["access.opened.v1", "access.completed.v1", "access.reasoned.v1", "access.closed.v1"]
+
+
+def test_what_is_told_again_is_passed_over_and_what_is_missing_is_asked_for(site: Site, host: TestHost) -> None:
+    first, second, third = (host.opened(NOW, f"s{number}") for number in range(3))
+    still = ["s0", "s1", "s2"]
+    assert deliver(site, host.delivery(NOW, [first], still=still)) == (200, {"next": 2})
+    assert deliver(site, host.delivery(NOW, [first, third], still=still)) == (200, {"next": 2})
+    assert standing(site).waiting == 2
+    assert deliver(site, host.delivery(NOW, [third, second], still=still)) == (200, {"next": 4})
+    assert len(lines(site)) == 3
+    assert standing(site).waiting == 0
+
+
+def test_a_number_that_a_host_has_no_more_is_told_as_lost(site: Site, host: TestHost) -> None:
+    host.opened(NOW, "gone")
+    lost = host.signed({"form": "keychest-access-1", "host": "web-1", "number": 1, "at": "2026-11-24T09:00:00Z", "what": "lost"})
+    closed = host.report("closed", NOW, session="gone")
+    assert deliver(site, host.delivery(NOW, [lost, closed])) == (200, {"next": 3})
+    assert standing(site).lost == 1
+    (line,) = lines(site)
+    assert (line.ending, line.role) == ("closed", "user")
+    assert happened(site)[0] == "access_report.lost.v1"
+
+
+def forged(host: TestHost, other: TestHost) -> dict[str, dict[str, Any]]:
+    """Deliveries that nobody may believe, by what is wrong with them."""
+    torn = "-----BEGIN SSH SIGNATURE-----\nAAAA\n-----END SSH SIGNATURE-----\n"
+    good = host.opened(NOW, "forged")
+    host.numbers = 0
+    told = {"form": "keychest-access-1", "host": "web-1", "number": 1, "at": "2026-11-24T09:00:00Z", "what": "closed", "session": "s"}
+    changed = {"text": good["text"].replace("192.0.2.7", "192.0.2.8"), "signature": good["signature"]}
+    return {
+        "by another key": host.delivery(NOW, [other.signed(told)]),
+        "a text that was changed": host.delivery(NOW, [changed]),
+        "in another namespace": host.delivery(NOW, [host.signed(told, namespace="file")]),
+        "no signature": host.delivery(NOW, [{"text": good["text"], "signature": ""}]),
+        "garbage for one": host.delivery(NOW, [{"text": good["text"], "signature": torn}]),
+        "about another host": host.delivery(NOW, [host.signed(told | {"host": "web-2"})]),
+        "a field more": host.delivery(NOW, [host.signed(told | {"kind": "ssh"})]),
+        "no number": host.delivery(NOW, [host.signed(told | {"number": True})]),
+        "a huge number": host.delivery(NOW, [host.signed(told | {"number": 2**60})]),
+        "an odd time": host.delivery(NOW, [host.signed(told | {"at": "2026-13-24T09:00:00Z"})]),
+        "a local time": host.delivery(NOW, [host.signed(told | {"at": "2026-11-24T09:00:00+01:00"})]),
+        "a heartbeat as a report": host.delivery(NOW, [host.beat(NOW)]),
+        "a beat by another key": {"host": "web-1", "beat": other.beat(NOW), "reports": []},
+    }
+
+
+def test_what_does_not_hold_is_refused_counted_and_changes_nothing(site: Site, host: TestHost, tmp_path: Path) -> None:
+    (tmp_path / "other").mkdir()
+    for what, delivery in forged(host, TestHost(tmp_path / "other")).items():
+        status, told = deliver(site, delivery)
+        assert status in {400, 403}, what
+        assert told["error"].endswith("Nothing was taken."), what
+    assert lines(site) == ()
+    assert standing(site).refused == 1  # a minute's are counted as one
+    assert happened(site) == ["access_report.refused.v1"]
+    with site.sessions.reading() as session:
+        assert session.scalar(sa.select(sa.func.count()).select_from(AccessReport)) == 0
+
+
+@pytest.mark.parametrize("delivery", [None, [], {}, {"host": 1}, {"host": "../x"}, {"host": "web-9", "beat": {}, "reports": []}])
+def test_what_is_no_delivery_of_a_known_host_is_answered_in_words(site: Site, host: TestHost, delivery: object) -> None:
+    status, told = deliver(site, delivery)
+    assert (status, standing(site).refused) in {(400, 0), (403, 0)}
+    assert told["error"]
+
+
+def test_a_delivery_that_is_replayed_or_contradicts_is_refused_and_shown(site: Site, host: TestHost) -> None:
+    delivery = host.delivery(NOW, [host.opened(NOW, "s1")], still=["s1"])
+    assert deliver(site, delivery) == (200, {"next": 2})
+    status, told = deliver(site, delivery)
+    assert (status, told["next"]) == (409, 2)
+    assert "Heartbeat 1 is not newer" in told["error"]
+    host.numbers = 0
+    otherwise = host.opened(NOW, "s1", user="somebody else")
+    assert deliver(site, host.delivery(NOW, [otherwise], still=["s1"]))[0] == 409
+    assert deliver(site, host.delivery(NOW, [], last=0))[0] == 409  # its spool was set back
+    assert standing(site).refused == 1
+    assert [line.person for line in lines(site)] == ["root"]
+
+
+def test_what_a_host_no_longer_has_open_ends_as_lost(site: Site, host: TestHost) -> None:
+    host.opened(NOW - timedelta(hours=2), "before"), host.opened(NOW, "now")
+    assert deliver(site, host.delivery(NOW, host.kept[:1], still=["now"])) == (200, {"next": 2})
+    assert [line.ended_at for line in lines(site)] == [None]  # not all it has to say has come
+    assert deliver(site, host.delivery(NOW, host.kept, still=["now"])) == (200, {"next": 3})
+    assert [(line.ending, line.ended_at) for line in lines(site)] == [("", None), ("lost", NOW)]
+
+
+def test_a_wrong_clock_is_told_with_the_access(site: Site, host: TestHost) -> None:
+    early = NOW - timedelta(hours=5)
+    assert deliver(site, host.delivery(early, [host.opened(early, "s1")], still=["s1"])) == (200, {"next": 2})
+    (line,) = lines(site)
+    assert line.started_at == early
+    assert line.skewed_s == standing(site).skew_s == pytest.approx(-18_000, abs=120)
+    with site.sessions.reading() as session:
+        assert session.scalars(sa.select(Access.recorded_at)).one() >= NOW
+
+
+def test_a_host_that_says_nothing_is_silent_until_it_says_something(site: Site, host: TestHost) -> None:
+    later = NOW + SILENT_AFTER + timedelta(seconds=1)
+    with site.sessions.writing() as session:
+        assert note_silent_hosts(session, WORKER, now=NOW + SILENT_AFTER) == []
+        assert note_silent_hosts(session, WORKER, now=later) == ["web-1"]
+        assert note_silent_hosts(session, WORKER, now=later) == []
+    assert standing(site).silent_at == later
+    assert deliver(site, host.delivery(NOW, [])) == (200, {"next": 1})
+    assert standing(site).silent_at is None
+
+
+def test_a_reason_is_given_later_and_once(site: Site, host: TestHost) -> None:
+    deliver(site, host.delivery(NOW, [host.opened(NOW, "s1")], still=["s1"]))
+    (line,) = lines(site)
+    with site.sessions.writing() as session:
+        acts: tuple[Callable[[], object], ...] = (
+            lambda: give_reason(session, TERMINAL, ref=line.ref, reason="short", now=NOW),
+            lambda: give_reason(session, TERMINAL, ref=line.ref, reason="x" * 301, now=NOW),
+            lambda: give_reason(session, TERMINAL, ref=line.ref, reason="a bell \a rings in it", now=NOW),
+        )
+        for act in acts:
+            with pytest.raises(Refused):
+                act()
+        with pytest.raises(NotAllowed):
+            give_reason(session, site.actors["owner"], ref=line.ref, reason="the relay's queue was stuck", now=NOW)
+        assert not give_reason(session, TERMINAL, ref="nothing", reason="the relay's queue was stuck", now=NOW)
+        assert give_reason(session, TERMINAL, ref=line.ref, reason="the relay's  queue\nwas stuck", now=NOW)
+        with pytest.raises(Refused):
+            give_reason(session, TERMINAL, ref=line.ref, reason="another reason than that", now=NOW)
+    assert lines(site)[0].reason == "the relay's queue was stuck"
+
+
+def test_hosts_are_trusted_by_who_runs_the_installation_and_retired(site: Site, host: TestHost) -> None:
+    with site.sessions.writing() as session:
+        for name, key, word in (
+            ("Web 1", host.public_key, "lower-case"),
+            ("web-2", "ssh-rsa AAAA", "Ed25519"),
+            ("web-1", host.public_key, "already"),
+        ):
+            with pytest.raises(Refused, match=word):
+                trust_host(session, TERMINAL, name=name, public_key=key, now=NOW)
+        with pytest.raises(NotAllowed):
+            trust_host(session, site.actors["owner"], name="web-2", public_key=host.public_key, now=NOW)
+    deliver(site, host.delivery(NOW, [host.opened(NOW, "s1")], still=["s1"]))
+    with site.sessions.writing() as session:
+        retire_host(session, TERMINAL, name="web-1", now=NOW)
+        with pytest.raises(Refused):
+            retire_host(session, TERMINAL, name="web-1", now=NOW)
+        assert hosts_there(session) == ()
+    assert [line.ending for line in lines(site)] == ["lost"]
+    assert deliver(site, host.delivery(NOW, []))[0] == 403
