@@ -8,10 +8,10 @@ from pathlib import Path
 from core.backups import keys
 from core.backups.engine import BackupError
 from core.backups.plan import Plan
+from core.patience import within
 from core.seal import fingerprint, read_recipient, recipient_of
 from core.store.backups import Backup, RecoveryKit
 from portal.fields import fours
-from portal.patience import within
 
 
 @dataclass(frozen=True, slots=True)

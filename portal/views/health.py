@@ -11,9 +11,9 @@ from flask.typing import ResponseReturnValue
 from sqlalchemy.exc import SQLAlchemyError
 
 from core.broker import answers
+from core.patience import within
 from core.store.db import Sessions
 from core.store.heartbeats import heartbeats, oldest_overdue_at
-from portal.patience import within
 
 HEARTBEAT_S = 30.0
 OVERDUE_S = 900.0

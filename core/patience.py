@@ -11,8 +11,8 @@ T = TypeVar("T")
 _looks = threading.BoundedSemaphore(4)  # what hangs must not collect threads
 
 
-def within(look: Callable[[], T]) -> T | None:
-    """What `look` finds within PATIENCE_S, else None; the look itself goes on in its thread until it fails by itself."""
+def within(look: Callable[[], T], patience_s: float = PATIENCE_S) -> T | None:
+    """What `look` finds within `patience_s`, else None; the look itself goes on in its thread until it fails by itself."""
     if not _looks.acquire(blocking=False):
         return None
     found: list[T] = []
@@ -25,5 +25,5 @@ def within(look: Callable[[], T]) -> T | None:
 
     thread = threading.Thread(target=run, daemon=True, name="look")
     thread.start()
-    thread.join(PATIENCE_S)
+    thread.join(patience_s)
     return found[0] if found else None

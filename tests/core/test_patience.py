@@ -7,7 +7,7 @@ import time
 
 import pytest
 
-from portal.patience import PATIENCE_S, within
+from core.patience import PATIENCE_S, within
 
 
 def test_what_answers_is_heard() -> None:

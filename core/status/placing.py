@@ -1,0 +1,61 @@
+"""A folder of published files: each is there whole or not at all, and is written only when it says something else."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Final
+
+from core.targets import Target, TargetError
+
+LAST: Final = "index.html"
+"""It is put last: what it links to is there by then."""
+
+
+def in_order(files: Mapping[str, bytes]) -> list[str]:
+    """The names, in the order in which they are put."""
+    return sorted(files, key=lambda name: (name == LAST, name))
+
+
+def put_files(folder: Path, files: Mapping[str, bytes]) -> int:
+    """Write what is new or says something else; how many. What else is in the folder stays. Raises OSError."""
+    put = 0
+    for name in in_order(files):
+        path = folder / name
+        if _same(path, files[name]):
+            continue
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        fresh = path.with_name(f".{path.name}.new")
+        fresh.write_bytes(files[name])
+        fresh.replace(path)
+        put += 1
+    return put
+
+
+def put_to(target: Target, files: Mapping[str, bytes], there: dict[str, bytes]) -> int:
+    """As `put_files`, at a target. `there`: what was put before, by name, kept by the caller. Raises TargetError.
+
+    A target overwrites nothing: what says something else is removed first, and is missing for a moment.
+    """
+    put = 0
+    for name in in_order(files):
+        if there.get(name) == files[name]:
+            continue
+        try:
+            target.put(name, io.BytesIO(files[name]))
+        except TargetError as error:
+            if error.kind != "exists":
+                raise
+            target.remove(name)
+            target.put(name, io.BytesIO(files[name]))
+        there[name] = files[name]
+        put += 1
+    return put
+
+
+def _same(path: Path, content: bytes) -> bool:
+    try:
+        return path.read_bytes() == content
+    except FileNotFoundError:
+        return False
