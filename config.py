@@ -16,6 +16,7 @@ from core.net.optout import OptedOut
 from core.setting_log import LogSettings
 from core.setting_readers import Network, contradiction, written
 from core.setting_sources import raw_value, setting
+from core.setting_status import StatusSettings
 
 Environment = Literal["development", "production"]
 DatabaseRole = Literal["portal", "worker", "migrate", "purge", "audit"]
@@ -28,7 +29,7 @@ class SettingError(ValueError):
 
 @dataclass(frozen=True, slots=True)
 class _Most:
-    """All that can be set but what is about the log."""
+    """All that can be set but what is about the log and the status feed."""
 
     environment: str = setting(
         "KEYCHEST_ENVIRONMENT",
@@ -226,7 +227,7 @@ class _Most:
 
 
 @dataclass(frozen=True, slots=True)
-class Settings(LogSettings, _Most):
+class Settings(StatusSettings, LogSettings, _Most):
     """All that can be set. Made by `from_environment`; tests may make one by hand."""
 
     @classmethod

@@ -43,6 +43,13 @@ def per_minute(value: str) -> int:
     return int(value)
 
 
+def minutes(value: str) -> int:
+    """A length of time of a week at most."""
+    if not _is_whole(value) or int(value) > 10_080:  # noqa: PLR2004 - a week
+        raise ValueError("write minutes, from 0 to 10080, for example 10")
+    return int(value)
+
+
 def origin(value: str) -> str:
     """The name of a log."""
     name = value.strip()

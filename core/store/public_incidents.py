@@ -17,7 +17,7 @@ class PublicIncident(Base):
     `impact`: none, minor, major, critical. `components`: keys of `core.status.told.COMPONENTS`, a list.
     `automatic`: what the watchdog saw, as "down:portal", "" for one that a person opened; one of each is open at most.
     It is public from `published_at` on. `publish_at`: when the watchdog's own becomes public, unless somebody set `withheld_at`.
-    `account`: the post-mortem, "" while none is written.
+    `account`: the post-mortem, "" while none is written. `quiet_since`: since when the watchdog sees it no more.
     """
 
     __tablename__ = "public_incidents"
@@ -37,6 +37,7 @@ class PublicIncident(Base):
     planned_until: Mapped[datetime | None]
     account: Mapped[str] = mapped_column(sa.Text, default="")
     changed_at: Mapped[datetime]
+    quiet_since: Mapped[datetime | None]
     __table_args__ = (
         index_where("automatic <> '' AND ended_at IS NULL", "uq_public_incidents_automatic", "automatic", unique=True),
         sa.Index("ix_public_incidents_opened", "opened_at"),

@@ -59,6 +59,7 @@ def upgrade() -> None:
         sa.Column("planned_until", Utc(), nullable=True),
         sa.Column("account", sa.Text(), nullable=False),
         sa.Column("changed_at", Utc(), nullable=False),
+        sa.Column("quiet_since", Utc(), nullable=True),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_public_incidents")),
         sa.UniqueConstraint("ref", name=op.f("uq_public_incidents_ref")),
     )
