@@ -82,11 +82,27 @@ def render(template: str, **values: Any) -> str:
     return environment().get_template(template).render(values)
 
 
-@functools.cache
 def asset(path: str) -> str:
     """The address of a file under `static/`, with its content's digest, so that it may be kept for a year."""
-    digest = hashlib.sha256((STATIC / path).read_bytes()).hexdigest()[:16]
-    return f"/static/{path}?v={digest}"
+    return f"{_TOP.get()}static/{path}?v={_digest(path)}"
+
+
+@functools.cache
+def _digest(path: str) -> str:
+    return hashlib.sha256((STATIC / path).read_bytes()).hexdigest()[:16]
+
+
+_TOP: ContextVar[str] = ContextVar("top", default="/")
+
+
+@contextmanager
+def under(top: str) -> Iterator[None]:
+    """Until the block ends, `static/` is found below this: "" or "../" where pages are files in a folder that is copied elsewhere."""
+    before = _TOP.set(top)
+    try:
+        yield
+    finally:
+        _TOP.reset(before)
 
 
 @dataclass(frozen=True, slots=True)
