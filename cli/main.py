@@ -28,6 +28,9 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "user": ("cli.user", "user", "Look after users."),
     "keys": ("cli.keys", "keys", "Make a new key, and wrap every secret by it."),
     "log": ("cli.log", "log", "Look after the log: how it stands, a new key, after a restore."),
+    "status": ("cli.status", "status", "Put the status feed on another machine, and watch a portal from there."),
+    "access": ("cli.access", "access", "Who has access to production: hosts, what they report, and why."),
+    "shell": ("cli.shell", "shell", "Python on the store, with a reason that everybody reads."),
     "account": ("cli.account", "account", "List the accounts there are."),
     "routes": ("cli.routes", "routes", "List every route of the portal and who is let in."),
 }

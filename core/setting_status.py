@@ -26,6 +26,14 @@ class StatusSettings:
         default="",
         read=readers.url,
     )
+    status_publish: tuple[str, ...] = setting(
+        "KEYCHEST_STATUS_PUBLISH",
+        "Where else the feed is put at each change and every minute, best on another machine: addresses as those of backup targets, "
+        "separated by commas. Secret, since passwords may be in them.",
+        default=(),
+        read=readers.targets,
+        secret=True,
+    )
     incident_delay_min: int = setting(
         "KEYCHEST_INCIDENT_DELAY_MIN",
         "Minutes until an incident that KeyChest noticed by itself becomes public, unless an operator publishes it before, or keeps it "

@@ -118,15 +118,15 @@ def give_reason(session: Session, actor: Actor, *, ref: str, reason: str, now: d
     return True
 
 
-def open_shell(session: Session, actor: Actor, *, reason: str, person: str, writing: bool, now: datetime) -> str:
-    """Somebody opens a shell on the store: the access's reference. Raises Refused for no reason."""
+def open_shell(session: Session, actor: Actor, *, reason: str, person: str, place: str, writing: bool, now: datetime) -> str:
+    """Somebody opens a shell on the store: the access's reference. `place`: which process that is. Raises Refused for no reason."""
     require_terminal(actor)
     said = " ".join(reason.split())
     if not LEAST_REASON <= len(said) <= MOST_REASON or not said.isprintable():
         raise Refused(f"Say with --reason, in {LEAST_REASON} to {MOST_REASON} plain characters, why: strangers read it.", "reason")
     access = Access(
-        ref=new_ref(), host_id=None, kind="database", role="administrator", person=person, started_at=now, recorded_at=now, ended_at=None,
-        skewed_s=None, reason=said, reason_at=now,
+        ref=new_ref(), host_id=None, session=place, kind="database", role="administrator", person=person, started_at=now, recorded_at=now,
+        ended_at=None, skewed_s=None, reason=said, reason_at=now,
     )  # fmt: skip
     session.add(access)
     public: dict[str, Value] = {"access": access.ref, "host": "", "kind": "database", "role": "administrator", "writing": writing}
@@ -134,12 +134,13 @@ def open_shell(session: Session, actor: Actor, *, reason: str, person: str, writ
     return access.ref
 
 
-def close_shell(session: Session, actor: Actor, *, ref: str, now: datetime) -> None:
-    """That shell is closed."""
-    require_terminal(actor)
+def close_shell(session: Session, actor: Actor, *, ref: str, ending: str = "closed", now: datetime) -> None:
+    """That shell is closed; "lost": its process is gone, and nobody saw when it ended."""
+    require_worker(actor)
     access = session.scalars(sa.select(Access).where(Access.ref == ref).with_for_update()).one()
-    access.ended_at, access.ending = now, "closed"
-    append(session, Event("access.closed.v1", now, actor.name, public={"access": ref, "ending": "closed"}))
+    if access.ended_at is None:
+        access.ended_at, access.ending = now, ending
+        append(session, Event("access.closed.v1", now, actor.name, public={"access": ref, "ending": ending}))
 
 
 def note_silent_hosts(session: Session, actor: Actor, *, now: datetime) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 from collections.abc import Mapping
 from pathlib import Path
@@ -33,14 +34,15 @@ def put_files(folder: Path, files: Mapping[str, bytes]) -> int:
     return put
 
 
-def put_to(target: Target, files: Mapping[str, bytes], there: dict[str, bytes]) -> int:
-    """As `put_files`, at a target. `there`: what was put before, by name, kept by the caller. Raises TargetError.
+def put_to(target: Target, files: Mapping[str, bytes], there: dict[str, str]) -> int:
+    """As `put_files`, at a target. `there`: digests of what was put before, by name, kept by the caller. Raises TargetError.
 
     A target overwrites nothing: what says something else is removed first, and is missing for a moment.
     """
     put = 0
     for name in in_order(files):
-        if there.get(name) == files[name]:
+        digest = hashlib.sha256(files[name]).hexdigest()
+        if there.get(name) == digest:
             continue
         try:
             target.put(name, io.BytesIO(files[name]))
@@ -49,9 +51,19 @@ def put_to(target: Target, files: Mapping[str, bytes], there: dict[str, bytes]) 
                 raise
             target.remove(name)
             target.put(name, io.BytesIO(files[name]))
-        there[name] = files[name]
+        there[name] = digest
         put += 1
     return put
+
+
+def log_files(folder: Path, there: Mapping[str, str]) -> dict[str, bytes]:
+    """The published logs' files by their names in the feed: tiles that are not there yet, and what changes."""
+    found = {}
+    for path in sorted(folder.rglob("*")):
+        name = f"log/{path.relative_to(folder).as_posix()}"
+        if path.is_file() and not path.name.startswith(".") and ("tile" not in path.parts or name not in there):
+            found[name] = path.read_bytes()
+    return found
 
 
 def _same(path: Path, content: bytes) -> bool:

@@ -56,7 +56,7 @@ class AccessReport(Base):
 
 
 class Access(Base):
-    """One access of a person to production. `session`: the host's word for it, "" for those that the portal itself saw.
+    """One access of a person to production. `session`: the host's word for it; without a host, which process on this machine it is.
 
     `kind` is ssh, sftp, database or portal; `role` what strangers read of the person ("administrator"); `person` and `origin` (from where)
     are for the installation's auditors alone. Times are the host's; `skewed_s`: how far its clock was from ours, where that is known
@@ -177,7 +177,20 @@ def _look(look: Impersonation, email: str, account: str, now: datetime) -> Acces
     )  # fmt: skip
 
 
+def open_shells(session: Session) -> tuple[tuple[str, str], ...]:
+    """Shells on the store that nobody closed: the reference of each, and which process it is."""
+    rows = session.execute(sa.select(Access.ref, Access.session).where(Access.host_id.is_(None), Access.ended_at.is_(None)))
+    return tuple((row.ref, row.session) for row in rows)
+
+
 def report_texts(session: Session, host_id: int, numbers: Sequence[int]) -> dict[int, str]:
     """The reports of these numbers, as they came."""
     where = (AccessReport.host_id == host_id, AccessReport.number.in_(numbers))
     return {row.number: row.text for row in session.execute(sa.select(AccessReport.number, AccessReport.text).where(*where))}
+
+
+def changed_at(session: Session) -> datetime | None:
+    """When anything about accesses changed last, as far as people see it; None where there is none."""
+    times = sa.select(sa.func.max(Access.recorded_at), sa.func.max(Access.ended_at), sa.func.max(Access.reason_at))
+    newest = (*session.execute(times).one(), *session.execute(sa.select(sa.func.max(Host.silent_at), sa.func.max(Host.refused_at))).one())
+    return max((each for each in newest if each is not None), default=None)

@@ -1,0 +1,98 @@
+"""The status feed's maker as a process of its own: turn after turn, until SIGTERM. It measures what others do, and does none of it."""
+
+from __future__ import annotations
+
+import logging
+import os
+import signal
+import sys
+import threading
+from collections.abc import Sequence
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Final
+from urllib.parse import urlsplit
+
+from audit.keeper import Keeper
+from audit.note import Verifier
+from cli.status_feed import Feed
+from config import SettingError, Settings
+from core.net.provider import trusting
+from core.status.entries import Index
+from core.status.gathering import Place
+from core.status.promises import Circumstances
+from core.store.db import Sessions, make_engine
+from core.targets import open_target
+
+MISCONFIGURED: Final = 78
+EVERY: Final = timedelta(minutes=1)
+LOOK_S: Final = 3.0
+"""Between two looks at whether something changed that people should see at once."""
+log = logging.getLogger("keychest.status")
+
+
+def made(settings: Settings, data: Path | None = None, *, address: str = "", alone: bool = True) -> Feed:
+    """The feed of an installation, with what was kept of it. Raises SettingError, OSError, and ValueError for a damaged file."""
+    data = data or settings.data
+    address = address or settings.public_url
+    try:
+        tls = trusting(settings.extra_roots)
+    except OSError as error:
+        raise SettingError(f"KEYCHEST_EXTRA_ROOTS: {settings.extra_roots} cannot be used ({error.strerror or 'no certificate'}).") from None
+    witnesses = tuple(Verifier.read(vkey) for vkey, _ in settings.log_witnesses)
+    feed = Feed(
+        sessions=Sessions(make_engine(settings.database("worker"))),
+        folder=settings.status_at(data),
+        index=Index(Keeper(settings.log_at(data)).public, witnesses),
+        place=Place(address, settings.status_address(address), "", _ways(settings)),
+        longest_age=timedelta(seconds=settings.backup_max_age_s),
+        delay=timedelta(minutes=settings.incident_delay_min),
+        tls=tls,
+        alone=alone,
+        targets=tuple(open_target(each) for each in settings.status_publish) if alone else (),
+    )
+    feed.load()
+    return feed
+
+
+def _ways(settings: Settings) -> Circumstances:
+    postgresql = settings.database_url.startswith("postgres")
+    logins = (settings.database_url_portal, settings.database_url_worker, settings.database_url_migrate, settings.database_url_audit)
+    return Circumstances(
+        logins_apart=postgresql and all(logins),
+        elsewhere=any(urlsplit(each).scheme != "file" for each in settings.backup_targets) or bool(settings.pgbackrest_config),
+        published=bool(settings.status_url or settings.status_publish),
+    )
+
+
+def run(feed: Feed, stop: threading.Event, every: timedelta = EVERY) -> None:
+    """A turn each minute, and one as soon as something changed. What could not be done is logged, and tried again."""
+    due = datetime.min.replace(tzinfo=UTC)
+    while not stop.is_set():
+        now = datetime.now(UTC)
+        if feed.changed() or now >= due or due - now > every:
+            due = now + every
+            try:
+                feed.turn(now)
+            except (OSError, ValueError):
+                log.exception("The status feed was not made in this turn. It is tried again.")
+        stop.wait(LOOK_S)
+
+
+def main(_words: Sequence[str] = ()) -> int:
+    """Run until SIGTERM. It takes no words. Exit codes: 0 stopped, 78 wrong settings."""
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(message)s")
+    stop = threading.Event()
+    signal.signal(signal.SIGTERM, lambda *_: stop.set())
+    signal.signal(signal.SIGINT, lambda *_: stop.set())
+    try:
+        feed = made(Settings.from_environment(os.environ))
+    except (SettingError, ValueError) as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence is all there is to say
+        return MISCONFIGURED
+    run(feed, stop)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
