@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import json
 import sys
 from collections.abc import Callable, Iterator
@@ -73,13 +74,12 @@ def reason(ref: str, why: str, data: Path | None) -> None:
 def record(file: IO[str], data: Path | None) -> None:
     """Take in deliveries that could not come by the network: one JSON object a line, as a host makes them. "-": standard input."""
     for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
-        taken = _act(data, lambda session, now, line=line: _take(session, line, now))
-        print(f"Line {number}: number {taken.next} is wanted next.{f' {taken.trouble}' if taken.trouble else ''}")
+        if line.strip():
+            taken = _act(data, functools.partial(_take, line))
+            print(f"Line {number}: number {taken.next} is wanted next.{f' {taken.trouble}' if taken.trouble else ''}")
 
 
-def _take(session: Session, line: str, now: datetime) -> Taken:
+def _take(line: str, session: Session, now: datetime) -> Taken:
     """Raises Refused for what does not hold."""
     try:
         told = json.loads(line)
@@ -127,14 +127,8 @@ def list_command(*, as_json: bool, days: int, data: Path | None) -> None:
 def _tables(hosts: tuple[HostLine, ...], lines: tuple[AccessLine, ...]) -> Iterator[Table]:
     standing = Table("Host", "Heard", "Open", "Lost", "Refused", box=None)
     for host in hosts:
-        heard = (
-            f"silent since {host.silent_at:%Y-%m-%d %H:%M}"
-            if host.silent_at
-            else f"{host.heard_at:%Y-%m-%d %H:%M}"
-            if host.heard_at
-            else "never"
-        )
-        standing.add_row(host.name, heard, str(host.open), str(host.lost), str(host.refused))
+        heard = f"{host.heard_at:%Y-%m-%d %H:%M}" if host.heard_at else "never"
+        standing.add_row(host.name, f"{heard}, silent" if host.silent_at else heard, str(host.open), str(host.lost), str(host.refused))
     yield standing
     table = Table("Access", "Host", "Kind", "Who", "From", "Began (UTC)", "Ended", "Why", box=None)
     for each in lines:

@@ -83,6 +83,8 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/operations/mails"): OPERATIONS,
     ("GET", "/operations/log/"): OPERATIONS,
     ("GET", "/operations/settings"): OPERATIONS,
+    ("GET", "/operations/access/"): OPERATIONS,
+    ("POST", "/operations/access/<ref>/reason"): OPERATIONS,
     ("POST", "/access/reports"): (400,) * 5,
     ("GET", "/log/"): (200,) * 5,
     ("GET", "/log/entries/<string(maxlength=18):number>/<string(maxlength=18):index>"): (404,) * 5,  # nothing is published in this test
