@@ -28,6 +28,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "user": ("cli.user", "user", "Look after users."),
     "keys": ("cli.keys", "keys", "Make a new key, and wrap every secret by it."),
     "log": ("cli.log", "log", "Look after the log: how it stands, a new key, after a restore."),
+    "incident": ("cli.incident", "incident", "Tell the public of incidents and of planned work."),
     "account": ("cli.account", "account", "List the accounts there are."),
     "routes": ("cli.routes", "routes", "List every route of the portal and who is let in."),
 }

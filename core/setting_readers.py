@@ -45,7 +45,7 @@ def per_minute(value: str) -> int:
 
 def minutes(value: str) -> int:
     """A length of time of a week at most."""
-    if not _is_whole(value) or int(value) > 10_080:  # noqa: PLR2004 - a week
+    if not _is_whole(value) or int(value) > 10_080:
         raise ValueError("write minutes, from 0 to 10080, for example 10")
     return int(value)
 

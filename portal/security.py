@@ -27,6 +27,8 @@ _HEADERS: Final = {
 }
 _YEAR_S: Final = 31_536_000
 _PASTED: Final = "names"
+_BY_LINK: Final = frozenset({"status_mail.leave"})
+"""What mail programs post to by themselves (RFC 8058): the link is the proof, and a cookie is not looked at."""
 
 
 def install(app: Flask, given: Parts) -> None:
@@ -44,13 +46,15 @@ def install(app: Flask, given: Parts) -> None:
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
     app.before_request(_refuse_foreign)
     app.before_request(_refuse_nul)
-    CSRFProtect(app)
+    tokens = CSRFProtect(app)
+    for route in _BY_LINK:
+        tokens.exempt(f"portal.views.{route}")
     app.after_request(_protect)
 
 
 def _refuse_foreign() -> None:
     """Raises 403 for an unsafe request that a browser says was begun by another site."""
-    if request.method in SAFE_METHODS:
+    if request.method in SAFE_METHODS or request.endpoint in _BY_LINK:
         return
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:
