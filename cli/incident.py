@@ -26,14 +26,8 @@ from core.store.public_incidents import DISTURBED, IMPACTS, PLANNED, IncidentRow
 _OVER = 20
 _words = click.option("--words", required=True, help="What people notice, and what is being done; at most 4,000 characters.")
 _anyway = click.option("--anyway", is_flag=True, help="A name in it is meant: publish it though it is somebody's here.")
-_component = click.option(
-    "--component",
-    "components",
-    multiple=True,
-    required=True,
-    type=click.Choice(list(COMPONENTS)),
-    help="What it concerns; as often as need be.",
-)
+_parts = click.Choice(list(COMPONENTS))
+_component = click.option("--component", "components", multiple=True, required=True, type=_parts, help="What it concerns; may be repeated.")
 
 
 @click.group("incident")

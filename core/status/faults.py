@@ -29,7 +29,7 @@ _EFFECT: Final[dict[str, str]] = {
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that is wrong since then. `key`: "down:portal"; one incident for each is open at most. The rest is what the public reads."""
+    """Something that is wrong since then. `key`: "down:portal"; one incident for each is open at most. The public reads the rest."""
 
     key: str
     since: datetime
@@ -88,7 +88,8 @@ def _drill(backups: SeenBackups, now: datetime) -> Iterator[Fault]:
             "drill:failed",
             backups.proven_at,
             "A backup was not proven",
-            "A drill restored a backup, and what came back was not all that had gone in. Older backups stay. The next drill comes by itself.",
+            "A drill restored a backup, and what came back was not all that had gone in. Older backups stay. The next drill is tried "
+            "by itself.",
             ("backups",),
             "minor",
         )

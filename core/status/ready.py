@@ -24,8 +24,8 @@ READY: Final = (
         "E-mail is late",
         "major",
         ("notifications",),
-        "Mails about certificates leave later than they should. None is lost: they wait, and are sent when this is over. Pages show what was "
-        "found, and checks go on as always. We look for the cause, and write here within the hour.",
+        "Mails about certificates leave later than they should. None is lost: they wait, and are sent when this is over. Pages show what "
+        "was found, and checks go on as always. We look for the cause, and write here within the hour.",
     ),
     Ready(
         "checks",
@@ -40,8 +40,8 @@ READY: Final = (
         "The site is down",
         "critical",
         ("portal",),
-        "Pages and the API do not answer, or answer with errors. Checks and mails go on without them. What you had saved is kept. We look for "
-        "the cause, and write here within the half hour.",
+        "Pages and the API do not answer, or answer with errors. Checks and mails go on without them. What you had saved is kept. We look "
+        "for the cause, and write here within the half hour.",
     ),
     Ready(
         "work",

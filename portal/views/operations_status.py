@@ -65,9 +65,9 @@ def begin(actor: Actor) -> ResponseReturnValue:
 def plan(actor: Actor) -> ResponseReturnValue:
     """Tell the public of work before it begins."""
     try:
-        planned = {"planned_from": _time("from"), "planned_until": _time("until")}
+        begins, ends = _time("from"), _time("until")
         with acting() as session:
-            ref = plan_maintenance(session, actor, **planned, **_typed(), now=now())
+            ref = plan_maintenance(session, actor, planned_from=begins, planned_until=ends, **_typed(), now=now())
     except Refused as refused:
         return _page(actor, refused=refused)
     tell("ok", "The work is announced, and on its way to who asked for mails.")
