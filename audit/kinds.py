@@ -30,6 +30,7 @@ class Kind:
     hourly: str = ""
 
 
+_INCIDENT: Final = ("incident", "impact", "state", "components")
 UNKNOWN: Final = Kind("Something happened that this version has no words for.")
 KINDS: Final[Mapping[str, Kind]] = {
     "access.closed.v1": Kind("An access to production is over.", shown=("access", "ending")),
@@ -106,6 +107,13 @@ KINDS: Final[Mapping[str, Kind]] = {
     "password.changed.v1": Kind("A person changed their password."),
     "password.chosen.v1": Kind("A person chose a password by a one-time link."),
     "password.reset.v1": Kind("A person chose a new password by a link that was mailed to them."),
+    "public_incident.accounted.v1": Kind("An operator told what had happened in a public incident, and why.", shown=_INCIDENT),
+    "public_incident.opened.v1": Kind("An incident was opened. It may not be public yet.", shown=_INCIDENT),
+    "public_incident.planned.v1": Kind("An operator told the public of planned work.", shown=_INCIDENT),
+    "public_incident.published.v1": Kind("An incident became public.", shown=_INCIDENT),
+    "public_incident.resolved.v1": Kind("An incident is over.", shown=_INCIDENT),
+    "public_incident.updated.v1": Kind("Something was added to an incident.", shown=_INCIDENT),
+    "public_incident.withheld.v1": Kind("An operator kept back what the watchdog had opened.", shown=_INCIDENT),
     "recovery_codes.made.v1": Kind("A person made new recovery codes."),
     "recovery_kit.written.v1": Kind("A recovery kit was written.", shown=("keys",)),
     "removal.approved.v1": Kind("A second person allowed a large removal.", shown=("account",), counted=("names",)),

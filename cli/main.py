@@ -31,6 +31,7 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "status": ("cli.status", "status", "Put the status feed on another machine, and watch a portal from there."),
     "access": ("cli.access", "access", "Who has access to production: hosts, what they report, and why."),
     "shell": ("cli.shell", "shell", "Python on the store, with a reason that everybody reads."),
+    "incident": ("cli.incident", "incident", "Tell the public of incidents and of planned work."),
     "account": ("cli.account", "account", "List the accounts there are."),
     "routes": ("cli.routes", "routes", "List every route of the portal and who is let in."),
 }

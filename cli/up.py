@@ -224,7 +224,8 @@ def _stages(listener: socket.socket, queues: tuple[str, ...], *, sealed: bool) -
     portal = Child("portal", (str(listener.fileno()),), stop_s=10, keep_fds=(listener.fileno(),), module="wsgi")
     clock = Child("clock", (), stop_s=10, module="jobs.clock")
     sequencer = (Child("sequencer", (), stop_s=10, module="cli.sequencer"),) if sealed else ()
-    return sequencer, workers, (portal,), (clock,)
+    status = Child("status", (), stop_s=10, module="cli.status_keeper")
+    return sequencer, workers, (portal,), (clock,), (status,)
 
 
 def _environment(settings: Settings, own: broker.Broker | None) -> dict[str, str]:

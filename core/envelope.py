@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import base64
 import fcntl
+import hmac
 import os
 import secrets
 from collections.abc import Mapping
@@ -20,7 +21,9 @@ from pathlib import Path
 from typing import Final
 
 from cryptography.exceptions import InvalidTag
+from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 FILE: Final = "wrapping-keys"
 _FORM, _NONCE, _PARTS = "1", 12, 4
@@ -84,6 +87,14 @@ class KeyFile:
         name, key = next(iter(self._keys().items()))
         return name, _closed(key, own, place)
 
+    def mark(self, words: str) -> str:
+        """A mark that nobody can make without the keys: HMAC-SHA256 of these words, 32 characters of it, by the newest key."""
+        return _mark(next(iter(self._keys().values())), words)
+
+    def marked(self, words: str, mark: str) -> bool:
+        """Whether this is the mark of these words, by the newest key or by one before."""
+        return any(hmac.compare_digest(_mark(key, words).encode(), mark.encode()) for key in self._keys().values())
+
     def make(self) -> None:
         """The file is there from now on. Raises OSError."""
         if not self.path.exists():
@@ -93,6 +104,12 @@ class KeyFile:
         """Newest first. The file is made by whoever needs it first."""
         self.make()
         return read_keys(self.path.read_bytes())
+
+
+def _mark(key: bytes, words: str) -> str:
+    """By a key of its own, derived from the wrapping key (RFC 5869): what wraps marks nothing."""
+    own = HKDF(hashes.SHA256(), 32, None, b"keychest marks").derive(key)
+    return hmac.new(own, words.encode(), "sha256").hexdigest()[:32]
 
 
 def read_keys(content: bytes) -> dict[str, bytes]:

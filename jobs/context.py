@@ -8,6 +8,7 @@ from datetime import datetime
 from pathlib import Path
 
 from core.backups.plan import Plan
+from core.envelope import FILE, KeyFile
 from core.net.guard import Network
 from core.net.optout import OptedOut
 from core.store.db import Sessions
@@ -35,3 +36,8 @@ class Context:
     opted_out: OptedOut = field(default_factory=OptedOut)
     public_scan_allow: tuple[Network, ...] = ()
     """Private ranges that spot checks may dial: none, but in the demonstration, whose servers are all on this machine."""
+
+    @property
+    def keys(self) -> KeyFile:
+        """What links that never run out are marked with."""
+        return KeyFile(self.data / FILE)

@@ -29,8 +29,12 @@ _YEAR_S: Final = 31_536_000
 _PASTED: Final = "names"
 UNTOKENED: Final = {
     "portal.views.access.reports": "a host's recorder has no page to take a token from; each report bears a signature",
+    "portal.views.status_mail.leave": "mail programs post to it by themselves (RFC 8058); the link is the proof",
 }
 """Views that take unsafe requests without a token, each with its reason: none of them asks a cookie who it is."""
+
+_FROM_ANYWHERE: Final = frozenset({"status_mail.leave"})
+"""Routes that may be posted to from any page: the link is the proof, and a cookie is not looked at."""
 
 
 def install(app: Flask, given: Parts) -> None:
@@ -56,7 +60,7 @@ def install(app: Flask, given: Parts) -> None:
 
 def _refuse_foreign() -> None:
     """Raises 403 for an unsafe request that a browser says was begun by another site."""
-    if request.method in SAFE_METHODS:
+    if request.method in SAFE_METHODS or request.endpoint in _FROM_ANYWHERE:
         return
     site = request.headers.get("Sec-Fetch-Site")
     if site is not None:

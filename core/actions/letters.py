@@ -18,7 +18,7 @@ from core.store.base import new_ref
 from core.store.letters import Letter, due_letters
 from core.store.teams import Invitation
 
-LetterKind = Literal["reset", "sign_up", "invitation", "email_old", "email_new", "told"]
+LetterKind = Literal["reset", "sign_up", "invitation", "email_old", "email_new", "told", "status_confirm", "status_told"]
 TOLD_WITHIN: Final = timedelta(days=2)
 LEASE: Final = timedelta(minutes=3)
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=30), timedelta(hours=1)
@@ -65,8 +65,8 @@ def tell_by_mail(session: Session, email: str, subject: str, text: str, *, now: 
 
 
 def claim_letters(session: Session, *, most: int, now: datetime) -> list[Letter]:
-    """Take letters to send; those that ran out meanwhile end."""
-    due = sa.select(Letter).where(*due_letters(now)).order_by(Letter.due_at, Letter.id).limit(most)
+    """Take letters to send; those that ran out meanwhile end. What goes to many lets what one person waits for go first."""
+    due = sa.select(Letter).where(*due_letters(now)).order_by(Letter.kind == "status_told", Letter.due_at, Letter.id).limit(most)
     taken = []
     for letter in session.scalars(due.with_for_update(skip_locked=True)):
         if letter.expires_at <= now:

@@ -51,6 +51,8 @@ class Letter:
     portal_url: str
     written_at: datetime
     html: str = ""
+    leave: str = ""
+    """An address by which who gets it leaves with one click (RFC 8058), "" where there is nothing to leave."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -115,6 +115,9 @@ def _fill(mail: EmailMessage, letter: Letter) -> None:
     mail["Date"] = format_datetime(letter.written_at)
     mail["Message-ID"] = f"<{letter.ref}@{urlsplit(letter.portal_url).hostname or 'localhost'}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
+    if letter.leave:
+        mail["List-Unsubscribe"] = f"<{letter.leave}>"
+        mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(letter.text)
     if letter.html:
         mail.add_alternative(letter.html, subtype="html")

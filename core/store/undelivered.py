@@ -21,7 +21,11 @@ LETTERS: Final[Mapping[str, str]] = {
     "invitation": "An invitation",
     "email_old": "A change of address, to the old one",
     "email_new": "A change of address, to the new one",
+    "status_confirm": "A question whether somebody wants public incidents by mail",
+    "status_told": "A public incident",
 }
+_NOBODY_S: Final = frozenset({"status_confirm", "status_told"})
+"""Of these nobody is shown who got them."""
 NOTICES: Final[Mapping[str, str]] = {
     "expiring": "A certificate ends soon",
     "ended": "A certificate has ended",
@@ -67,9 +71,9 @@ def _letters(session: Session, until: datetime | None, most: int, *where: sa.Col
     for letter, account in session.execute(asked.order_by(Letter.created_at.desc(), Letter.id.desc()).limit(most)):
         about = LETTERS.get(letter.kind) or str(letter.words.get("subject", "A letter"))
         error = letter.last_error or ("It could not be sent in its time." if letter.outcome == "failed" else "")
-        yield Undelivered(
-            letter.email, about, account or "", letter.created_at, letter.outcome or "trying", letter.attempts, letter.due_at, error
-        )
+        email = "a subscriber" if letter.kind in _NOBODY_S else letter.email
+        error = error.replace(letter.email, email)
+        yield Undelivered(email, about, account or "", letter.created_at, letter.outcome or "trying", letter.attempts, letter.due_at, error)
 
 
 def _notices(session: Session, until: datetime | None, most: int) -> Iterable[Undelivered]:

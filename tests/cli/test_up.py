@@ -26,7 +26,7 @@ from tests.make import make_actor, make_watches
 from tests.processes import eventually, marked
 
 PROJECT = Path(__file__).resolve().parents[2]
-PROCESSES = 9  # supervisor, broker, sequencer, portal, four workers, clock
+PROCESSES = 10  # supervisor, broker, sequencer, portal, four workers, clock, status
 
 
 class Installation:

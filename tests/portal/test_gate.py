@@ -86,6 +86,17 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/operations/access/"): OPERATIONS,
     ("POST", "/operations/access/<ref>/reason"): OPERATIONS,
     ("POST", "/access/reports"): (400,) * 5,
+    ("GET", "/operations/status"): OPERATIONS,
+    ("GET", "/operations/status/<ref>"): OPERATIONS,
+    ("POST", "/operations/status/open"): OPERATIONS,
+    ("POST", "/operations/status/plan"): OPERATIONS,
+    ("POST", "/operations/status/<ref>/<any(publish, withhold, update, resolve, account):act>"): OPERATIONS,
+    ("GET", "/status/subscribe"): (200,) * 5,
+    ("POST", "/status/subscribe"): (200,) * 5,
+    ("GET", "/status/confirm/<token>"): (404,) * 5,
+    ("POST", "/status/confirm/<token>"): (422,) * 5,
+    ("GET", "/status/leave/<token>"): (404,) * 5,
+    ("POST", "/status/leave/<token>"): (422,) * 5,
     ("GET", "/log/"): (200,) * 5,
     ("GET", "/log/entries/<string(maxlength=18):number>/<string(maxlength=18):index>"): (404,) * 5,  # nothing is published in this test
     ("GET", "/log/checkpoint"): (404,) * 5,
@@ -215,6 +226,7 @@ def filled(rule: str, ref: str, digest: str) -> str:
         filled.replace("<path:filename>", "css/ui.css")
         .replace("<any(old, new):which>", "old")
         .replace("<path:path>", "0/000.p/1")
+        .replace("<any(publish, withhold, update, resolve, account):act>", "publish")
         .replace("<string(maxlength=18):number>", "2")
         .replace("<string(maxlength=18):index>", "0")
     )
