@@ -107,4 +107,5 @@ def look_once(watcher: Watcher, now: datetime) -> bool:
     told = watcher.turn(now)
     put_files(watcher.folder, files_of(told))
     watcher.keep(encode(watcher.last) if watcher.last else None)
-    return told.unreachable_since is None and all(each.state != "down" for each in told.components)
+    states = {each.key: each.state for each in told.components}
+    return states["portal"] == "ok" and "down" not in states.values()

@@ -74,7 +74,7 @@ def _backups(seen: SeenBackups | None, ways: Circumstances) -> Measure:
     if not ways.elsewhere:
         says += " They lie on the machine they are of: no other place is set up, and the loss of the machine would be theirs too."
     state = "kept" if ways.elsewhere and proven else "partly"
-    return Measure("backups", promise, state, says, newest, seen.proven_at or seen.newest_at, "./#backups")
+    return Measure("backups", promise, state, says, newest, seen.proven_at or seen.newest_at, "index.html#h-ba")
 
 
 def _monitoring(told: Told, ways: Circumstances) -> Measure:

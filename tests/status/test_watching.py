@@ -1,0 +1,150 @@
+"""A watcher tells what is down, since when and how it knows, within two minutes; and nothing that it does not know."""
+
+from __future__ import annotations
+
+import json
+import socket
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from core.net.provider import trusting
+from core.status.codec import decode, encode
+from core.status.files import files_of
+from core.status.told import Told
+from core.status.watching import FEED, KEPT, Seen, Watcher, WatchError
+from tests.status.make import MADE, rich_told
+
+WELL = {"status": "ok", "database": "ok", "broker": "ok"}
+STEP = timedelta(seconds=30)
+NOBODY = Seen(trouble="the connection was refused")
+
+
+def watcher(folder: Path, url: str = "http://127.0.0.1:1") -> Watcher:
+    (folder / "copy").mkdir(exist_ok=True)
+    made = Watcher(url, folder / "copy", folder / "state", "ams-watch", trusting())
+    made.load()
+    return made
+
+
+def well(at: datetime, **health: str) -> Seen:
+    return Seen(replace(rich_told(), made_at=at), WELL | health)
+
+
+def state(told: Told, key: str) -> str:
+    return next(each.state for each in told.components if each.key == key)
+
+
+@pytest.fixture
+def watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watcher:
+    made = watcher(tmp_path)
+    monkeypatch.setattr(Watcher, "_mirror", lambda _self: "")  # test_mirror.py has it; here nobody serves a log
+    return made
+
+
+def test_that_nobody_answers_is_told_within_two_minutes_with_since_when_and_how(watching: Watcher) -> None:
+    at = MADE
+    told = watching.turn(at, lambda: well(at))
+    assert (told.unreachable_since, state(told, "portal"), told.how) == (None, "ok", "")
+    gone = at + STEP
+    told = watching.turn(gone, lambda: NOBODY)
+    assert told.unreachable_since is None  # one look may fail
+    for number in range(1, 4):
+        told = watching.turn(gone + number * STEP, lambda: NOBODY)
+    assert gone + 3 * STEP - at <= timedelta(minutes=2)
+    assert told.unreachable_since == gone
+    assert told.known_at == rich_told().known_at
+    assert "ams-watch" in told.how
+    assert "refused" in told.how
+    assert "http://127.0.0.1:1" in told.how
+    assert state(told, "portal") == "down"
+    assert {state(told, key) for key in ("scanning", "database", "log")} == {"unmeasured"}
+    assert told.incidents[0].title == "The portal cannot be reached"
+    files = files_of(told)
+    summary = json.loads(files["api/v2/summary.json"])
+    assert summary["status"]["indicator"] == "critical"
+    assert b"refused" in files["index.html"]
+
+
+def test_it_catches_up_when_the_portal_is_back(watching: Watcher) -> None:
+    watching.turn(MADE, lambda: well(MADE))
+    for number in range(1, 6):
+        watching.turn(MADE + number * STEP, lambda: NOBODY)
+    back = MADE + 6 * STEP
+    told = watching.turn(back, lambda: well(back))
+    assert (told.unreachable_since, told.how, state(told, "portal"), state(told, "database")) == (None, "", "ok", "ok")
+    first = told.incidents[0]
+    assert (first.title, first.state, first.opened_at, first.ended_at) == ("The portal could not be reached", "resolved", MADE + STEP, back)
+    portal = next(each for each in told.components if each.key == "portal")
+    assert portal.days[-1].down_s == pytest.approx(120)  # from the second failed look to the good one
+    later = watching.turn(back + KEPT + timedelta(days=1), lambda: well(back + KEPT + timedelta(days=1)))
+    assert all(not each.ref.startswith("out") for each in later.incidents)
+
+
+@pytest.mark.parametrize(
+    ("health", "down", "fine"),
+    [
+        ({"database": "bad"}, {"database", "scanning", "notifications"}, {"portal"}),
+        ({"broker": "bad"}, {"scanning", "notifications"}, {"portal", "database"}),
+    ],
+)
+def test_a_database_or_broker_that_is_gone_is_told_by_what_the_portal_says_of_it(
+    watching: Watcher, health: dict[str, str], down: set[str], fine: set[str]
+) -> None:
+    told = watching.turn(MADE, lambda: well(MADE, **health))
+    assert {each.key for each in told.components if each.state == "down"} >= down
+    assert {state(told, key) for key in fine} == {"ok"}
+
+
+def test_a_portal_whose_measuring_stopped_is_told_as_not_measured(watching: Watcher) -> None:
+    old = replace(rich_told(), made_at=MADE)
+    told = watching.turn(MADE + timedelta(minutes=6), lambda: Seen(old, WELL))
+    assert state(told, "portal") == "ok"
+    assert state(told, "scanning") == "unmeasured"
+    assert "has said nothing since 09:14 UTC" in told.how
+
+
+def test_a_feed_that_is_none_is_told_and_the_last_one_stays(watching: Watcher) -> None:
+    watching.turn(MADE, lambda: well(MADE))
+    told = watching.turn(MADE + STEP, lambda: Seen(None, WELL, "its feed cannot be read: It is not JSON."))
+    assert state(told, "portal") == "late"
+    assert told.accesses == rich_told().accesses
+    assert told.unreachable_since is None
+
+
+def test_what_it_knows_outlives_it(watching: Watcher, tmp_path: Path) -> None:
+    watching.turn(MADE, lambda: well(MADE))
+    for number in range(1, 4):
+        watching.turn(MADE + number * STEP, lambda: NOBODY)
+    watching.keep(encode(watching.last) if watching.last else None)
+    again = watcher(tmp_path)
+    assert (again.tally, again.outages, again.last) == (watching.tally, watching.outages, watching.last)
+    told = again.turn(MADE + 4 * STEP, lambda: NOBODY)
+    assert told.unreachable_since == MADE + STEP
+    for damaged in (b"[]", b'{"keychest-watch-1": [["x", ""]]}', b"{"):
+        (tmp_path / "state").write_bytes(damaged)
+        with pytest.raises(WatchError, match="Move it away"):
+            watcher(tmp_path)
+
+
+def test_a_new_watcher_of_a_portal_that_was_never_reached_says_so(watching: Watcher) -> None:
+    for number in range(3):
+        told = watching.turn(MADE + number * STEP, lambda: NOBODY)
+    assert told.unreachable_since == MADE
+    assert b"cannot be reached" in files_of(told)["index.html"]
+
+
+def test_a_real_port_without_anybody_is_not_reached(tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+        port = listening.getsockname()[1]
+    seen = watcher(tmp_path, f"http://127.0.0.1:{port}").look()
+    assert (seen.told, seen.health) == (None, None)
+    assert seen.trouble
+
+
+def test_the_feed_travels_as_it_is(tmp_path: Path) -> None:
+    told: Any = decode(files_of(rich_told())[FEED])
+    assert told == rich_told()
