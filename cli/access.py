@@ -13,7 +13,7 @@ from typing import IO, Any, Final, TypeVar
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 from sqlalchemy.orm import Session
 
@@ -130,7 +130,7 @@ def _tables(hosts: tuple[HostLine, ...], lines: tuple[AccessLine, ...]) -> Itera
         heard = f"{host.heard_at:%Y-%m-%d %H:%M}" if host.heard_at else "never"
         standing.add_row(host.name, f"{heard}, silent" if host.silent_at else heard, str(host.open), str(host.lost), str(host.refused))
     yield standing
-    table = Table("Access", "Host", "Kind", "Who", "From", "Began (UTC)", "Ended", "Why", box=None)
+    table = Table(Column("Access", min_width=16), "Host", "Kind", "Who", "From", "Began (UTC)", "Ended", "Why", box=None)
     for each in lines:
         ended = f"{each.ended_at:%H:%M} {'' if each.ending == 'closed' else 'lost'}" if each.ended_at else "open"
         who, why = Text(_spelled(each.person)), Text(_spelled(each.reason or "no reason given"))

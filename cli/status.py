@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Final
 
 import click
-from core.status.files import files_of
 
 from cli import place
 from cli.db import require_ready
@@ -20,6 +19,7 @@ from cli.words import MISCONFIGURED, UNAVAILABLE, USAGE, Sorry
 from config import SettingError
 from core.net.provider import trusting
 from core.status.codec import encode
+from core.status.files import files_of
 from core.status.mirror import MirrorError
 from core.status.placing import put_files
 from core.status.watching import Watcher, WatchError

@@ -1,0 +1,151 @@
+"""`./keychest status`: the feed as files, in a folder and at a target, with a log that a stranger proves."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+import sqlalchemy as sa
+
+from audit.tables import OutboxEvent
+from cli import main, place, sequencer, words
+from cli.status_feed import Feed
+from cli.status_keeper import made
+from core.actions.access import trust_host
+from core.status.codec import decode
+from core.status.told import Told
+from core.store.db import Sessions
+from core.store.public_incidents import PublicIncident
+from core.targets import open_target
+from tests.conftest import ROOT
+from tests.hosts import TestHost
+from tests.make import TERMINAL
+
+Say = pytest.CaptureFixture[str]
+
+
+@pytest.fixture
+def data(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.setenv("KEYCHEST_DATA", str(tmp_path / "data"))
+    assert main.main(["db", "upgrade"]) == 0
+    return tmp_path / "data"
+
+
+@pytest.fixture
+def feed(data: Path) -> Iterator[Feed]:
+    made_here = made(place.settings(data=data))
+    yield made_here
+    made_here.sessions.engine.dispose()
+
+
+def seal(data: Path) -> None:
+    turns = sequencer.made(place.settings(data=data))
+    turns.turn(datetime.now(UTC))
+    turns.sessions.engine.dispose()
+
+
+def states(told: Told) -> dict[str, str]:
+    return {each.key: each.state for each in told.components}
+
+
+def test_a_stranger_proves_an_access_from_the_published_folder_alone(data: Path, feed: Feed, tmp_path: Path, capsys: Say) -> None:
+    host, now = TestHost(tmp_path), datetime.now(UTC)
+    line = json.dumps(host.delivery(now, [host.opened(now, "s1"), host.report("completed", now, session="s1", kind="sftp")], still=["s1"]))
+    with feed.sessions.writing() as session:
+        trust_host(session, TERMINAL, name=host.name, public_key=host.public_key, now=now)
+    (tmp_path / "lines").write_text(line)
+    assert main.main(["access", "record", str(tmp_path / "lines")]) == 0
+    seal(data)
+    copy = tmp_path / "copy"
+    assert main.main(["status", "publish", str(copy)]) == 0
+    told = decode((copy / "api/v2/keychest.json").read_bytes())
+    (access,) = told.accesses
+    assert (access.host, access.kind, access.ended_at, len(access.entries)) == ("web-1", "sftp", None, 2)
+    for _, index in access.entries:
+        command = (sys.executable, "-m", "audit", "verify", str(copy / "log"), "--entry", str(index))
+        proved = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=False)
+        assert proved.returncode == 0, proved.stdout
+        assert access.ref in proved.stdout
+    assert "192.0.2.7" not in "".join(path.read_text(errors="replace") for path in copy.rglob("*") if path.is_file())
+    assert (copy / "index.html").read_text().count("<script") == 0
+    capsys.readouterr()
+    assert main.main(["status", "publish", str(copy)]) == 0
+    assert "files said something new" in capsys.readouterr().out
+
+
+def test_it_is_put_at_a_target_and_changed_there(data: Path, feed: Feed, tmp_path: Path) -> None:
+    (tmp_path / "target").mkdir()
+    seal(data)
+    url = (tmp_path / "target").as_uri()
+    assert main.main(["status", "publish", url]) == 0
+    first = (tmp_path / "target" / "index.html").read_bytes()
+    again = replace(feed, targets=(open_target(url),), place=replace(feed.place, version="2"))
+    again.turn(datetime.now(UTC) + timedelta(minutes=1))
+    assert (tmp_path / "target" / "index.html").read_bytes() != first
+    assert (tmp_path / "target" / "log" / "checkpoint").read_bytes() == (data / "log" / "public" / "checkpoint").read_bytes()
+
+
+@pytest.mark.parametrize(("where", "code"), [("ftp://x/y", words.USAGE), ("/proc/nothing", words.UNAVAILABLE)])
+def test_a_place_that_cannot_be_is_answered_in_words(data: Path, capsys: Say, where: str, code: int) -> None:
+    assert main.main(["status", "publish", where]) == code
+    assert capsys.readouterr().err
+
+
+def test_the_database_that_is_gone_is_told_with_what_was_known_last(data: Path, feed: Feed) -> None:
+    now = datetime.now(UTC)
+    told = feed.turn(now)
+    assert states(told)["database"] == "ok"
+    assert states(told)["portal"] == "down"  # nobody serves here
+    feed.sessions.engine.dispose()
+    gone = replace(feed, sessions=Sessions(sa.create_engine("sqlite:////proc/nothing/keychest.db")))
+    told = gone.turn(now + timedelta(minutes=1))
+    assert (states(told)["database"], states(told)["scanning"]) == ("down", "down")
+    assert told.known_at == now
+    page = (feed.public / "index.html").read_text()
+    assert "The database does not answer" in page
+    back = replace(gone, sessions=feed.sessions).turn(now + timedelta(minutes=2))
+    database = next(each for each in back.components if each.key == "database")
+    assert (database.state, sum(day.measured_s for day in database.days), sum(day.down_s for day in database.days)) == ("ok", 120, 60)
+
+
+def test_the_watchdog_opens_what_lasts_publishes_it_later_and_ends_it(data: Path, feed: Feed) -> None:
+    now = datetime.now(UTC)
+    minutes = [feed.turn(now + timedelta(minutes=minute)) for minute in range(16)]
+    published = [each for each in minutes[-1].incidents if each.automatic and "portal" in each.components]
+    assert [(each.state, each.impact) for each in published] == [("investigating", "critical")]
+    assert all(not told.incidents for told in minutes[:10])
+    with feed.sessions.reading() as session:
+        kinds = set(session.scalars(sa.select(OutboxEvent.kind).where(OutboxEvent.kind.startswith("public_incident"))))
+        assert kinds == {"public_incident.opened.v1", "public_incident.published.v1"}
+        assert session.scalar(sa.select(sa.func.count()).select_from(PublicIncident).where(PublicIncident.automatic == "down:portal")) == 1
+
+
+def test_a_change_is_seen_at_once(data: Path, feed: Feed, tmp_path: Path) -> None:
+    assert not feed.changed()
+    assert not feed.changed()
+    with feed.sessions.writing() as session:
+        trust_host(session, TERMINAL, name="web-1", public_key=TestHost(tmp_path).public_key, now=datetime.now(UTC))
+    assert (
+        main.main(["incident", "open", "Mail is late", "--component", "notifications", "--impact", "minor", "--words", "We look at it."])
+        == 0
+    )
+    assert feed.changed()
+    assert not feed.changed()
+
+
+def test_what_was_measured_outlives_the_process(data: Path, feed: Feed) -> None:
+    now = datetime.now(UTC)
+    for minute in range(3):
+        feed.turn(now + timedelta(minutes=minute))
+    again = made(place.settings(data=data))
+    told = again.turn(now + timedelta(minutes=3))
+    again.sessions.engine.dispose()
+    database: Any = next(each for each in told.components if each.key == "database")
+    assert sum(day.measured_s for day in database.days) == pytest.approx(180, abs=2)
