@@ -130,11 +130,12 @@ def _tables(hosts: tuple[HostLine, ...], lines: tuple[AccessLine, ...]) -> Itera
         heard = f"{host.heard_at:%Y-%m-%d %H:%M}" if host.heard_at else "never"
         standing.add_row(host.name, f"{heard}, silent" if host.silent_at else heard, str(host.open), str(host.lost), str(host.refused))
     yield standing
-    table = Table(Column("Access", min_width=16), "Host", "Kind", "Who", "From", "Began (UTC)", "Ended", "Why", box=None)
+    table = Table(Column("Access", min_width=16), "Where", "Who", "When (UTC)", Column("Why", min_width=12), box=None)
     for each in lines:
-        ended = f"{each.ended_at:%H:%M} {'' if each.ending == 'closed' else 'lost'}" if each.ended_at else "open"
-        who, why = Text(_spelled(each.person)), Text(_spelled(each.reason or "no reason given"))
-        table.add_row(each.ref, each.host or "the portal", each.kind, who, each.origin, f"{each.started_at:%Y-%m-%d %H:%M}", ended, why)
+        ended = f"{each.ended_at:%m-%d %H:%M}{'' if each.ending == 'closed' else ', lost'}" if each.ended_at else "open"
+        who = Text(_spelled(f"{each.person}\n{each.origin}".strip()))
+        where = f"{each.host or 'the portal'}\n{each.kind}"
+        table.add_row(each.ref, where, who, f"{each.started_at:%m-%d %H:%M}\n{ended}", Text(_spelled(each.reason or "no reason given")))
     yield table
 
 
