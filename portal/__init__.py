@@ -34,6 +34,7 @@ from portal.views import (
     sign_in,
     sign_ins,
     spot_checks,
+    status,
     team,
     tokens,
 )
@@ -68,6 +69,7 @@ _VIEWS = (
     team.views,
     invitations.views,
     spot_checks.views,
+    status.views,
     log.views,
     patterns.views,
 )
