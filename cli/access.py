@@ -133,7 +133,7 @@ def _tables(hosts: tuple[HostLine, ...], lines: tuple[AccessLine, ...]) -> Itera
     table = Table(Column("Access", min_width=16), "Where", "Who", "When (UTC)", Column("Why", min_width=12), box=None)
     for each in lines:
         ended = f"{each.ended_at:%m-%d %H:%M}{'' if each.ending == 'closed' else ', lost'}" if each.ended_at else "open"
-        who = Text(_spelled(f"{each.person}\n{each.origin}".strip()))
+        who = Text("\n".join(_spelled(part) for part in (each.person, each.origin) if part))
         where = f"{each.host or 'the portal'}\n{each.kind}"
         table.add_row(each.ref, where, who, f"{each.started_at:%m-%d %H:%M}\n{ended}", Text(_spelled(each.reason or "no reason given")))
     yield table

@@ -64,6 +64,8 @@ class Parts:
     """Everything that can be set, for the page of those who run the installation. No secret is in it."""
     log_folder: Path = field(default_factory=lambda: Path("var") / "log" / "public")
     """The log's published files, which the sequencer writes and everybody may have."""
+    status_folder: Path = field(default_factory=lambda: Path("var") / "status" / "public")
+    """The status feed's published files, which everybody may have."""
     log_witnesses: tuple[tuple[str, str], ...] = ()
     """Who is asked to cosign the log's checkpoints: the key of each, as a vkey, and its address."""
 

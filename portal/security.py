@@ -83,7 +83,8 @@ def _refuse_nul() -> None:
 
 
 def _protect(response: Response) -> Response:
-    response.headers.update(_HEADERS)
+    own = response.headers.get("Cross-Origin-Resource-Policy")
+    response.headers.update(_HEADERS | ({"Cross-Origin-Resource-Policy": own} if own else {}))
     if parts().public_url.startswith("https://"):
         response.headers["Strict-Transport-Security"] = f"max-age={_YEAR_S}"
     response.vary.add("HX-Request")

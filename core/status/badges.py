@@ -13,7 +13,8 @@ from core.status.verdict import name_of, verdict
 _COLOURS: Final = {"ok": "#1a7346", "soon": "#8a5300", "bad": "#b3261e", "unk": "#5b6270", "info": "#1f5f9e"}
 """White words on each of them have a contrast of 5 or more."""
 _STATES: Final = {"ok": "ok", "late": "soon", "down": "bad", "unmeasured": "unk"}
-_CHAR, _SIDE = 7, 8
+_SIDE: Final = 8
+_NARROW, _WIDE = frozenset(" ijlt.,:If'()"), frozenset("mwMWAN@")
 _PICTURE: Final = Markup(
     '<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="20" role="img" aria-label="{says}"><title>{says}</title>'
     '<rect width="{width}" height="20" rx="4" fill="#3d4450"/>'
@@ -37,7 +38,7 @@ def badges(told: Told) -> dict[str, bytes]:
 
 def badge(name: str, word: str, state: str) -> bytes:
     """A name and how it is."""
-    name_wide, word_wide = _CHAR * len(name), _CHAR * len(word)
+    name_wide, word_wide = _width(name), _width(word)
     at = name_wide + 2 * _SIDE
     return _PICTURE.format(
         width=at + word_wide + 2 * _SIDE,
@@ -52,3 +53,8 @@ def badge(name: str, word: str, state: str) -> bytes:
         word=word,
         says=f"{name}: {word}",
     ).encode()
+
+
+def _width(text: str) -> int:
+    """About how many pixels it is wide; the picture then sets it to exactly that."""
+    return sum(4 if char in _NARROW else 10 if char in _WIDE else 7 for char in text)

@@ -144,7 +144,7 @@ def _moment(value: Any, kind: type, where: str) -> Any:
 def _simple(value: Any, kind: type, where: str) -> Any:
     if type(value) is not kind:
         raise ValueError(f"{where} is no {({str: 'text', int: 'whole number', bool: 'yes or no'})[kind]}.")
-    return _text(value, where) if kind is str else value
+    return _text(str(value), where) if kind is str else value
 
 
 def _text(value: str, where: str) -> str:

@@ -97,6 +97,16 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("POST", "/status/confirm/<token>"): (422,) * 5,
     ("GET", "/status/leave/<token>"): (404,) * 5,
     ("POST", "/status/leave/<token>"): (422,) * 5,
+    ("GET", "/status"): (503,) * 5,  # nothing is published in this test
+    ("GET", "/index.html"): (503,) * 5,
+    ("GET", "/measures/"): (503,) * 5,
+    ("GET", "/access/"): (503,) * 5,
+    ("GET", "/incidents/<string(maxlength=64):ref>/"): (404,) * 5,
+    ("GET", "/feed.atom"): (404,) * 5,
+    ("GET", "/feed.json"): (404,) * 5,
+    ("GET", "/api/v2/<string(maxlength=64):name>.json"): (404,) * 5,
+    ("GET", "/api/v2/<string(maxlength=64):folder>/<string(maxlength=64):name>.json"): (404,) * 5,
+    ("GET", "/badge/<string(maxlength=64):name>.svg"): (404,) * 5,
     ("GET", "/log/"): (200,) * 5,
     ("GET", "/log/entries/<string(maxlength=18):number>/<string(maxlength=18):index>"): (404,) * 5,  # nothing is published in this test
     ("GET", "/log/checkpoint"): (404,) * 5,

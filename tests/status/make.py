@@ -46,7 +46,7 @@ def make_component(key: str, state: ComponentState = "ok", says: str = "It works
 
 
 def rich_told() -> Told:
-    """A moment with something of everything: a late part, an open incident, planned work, accesses of every kind, and all that is proven."""
+    """A moment with something of everything: a late part, an open incident, planned work, accesses, and all that is proven."""
     late = make_component(
         "notifications", "late", "E-mail leaves up to 9 minutes late.", make_days({77: (_DAY_S, 1_200, 0), 0: (33_240, 2_580, 0)})
     )
@@ -99,9 +99,21 @@ def make_incidents() -> tuple[Incident, ...]:
         Update("investigating", "Mail is more than 5 minutes late.", ago(minutes=43)),
     )
     mail = Incident(
-        "in-mail77", "E-mail notifications are late", "minor", "monitoring", ("notifications",), automatic=True, opened_at=ago(minutes=43),
-        published_at=ago(minutes=33), changed_at=ago(minutes=8), ended_at=None, planned_from=None, planned_until=None, account="", updates=seen,
-    )  # fmt: skip
+        "in-mail77",
+        "E-mail notifications are late",
+        "minor",
+        "monitoring",
+        ("notifications",),
+        automatic=True,
+        opened_at=ago(minutes=43),
+        published_at=ago(minutes=33),
+        changed_at=ago(minutes=8),
+        ended_at=None,
+        planned_from=None,
+        planned_until=None,
+        account="",
+        updates=seen,
+    )
     down = replace(
         mail,
         ref="in-down58",
@@ -153,15 +165,44 @@ def make_incidents() -> tuple[Incident, ...]:
 def make_accesses() -> tuple[SeenAccess, ...]:
     """Newest first: open ones, one without a reason, one that was lost, one by a skewed clock, one that the log has not taken in yet."""
     first = SeenAccess(
-        "ac-1", "ams-1", "ssh", "administrator", ago(minutes=30), None, "", "Late e-mail: look at the relay’s queue", None, ((1, 48_200),)
+        "ac-1", "ams-1", "ssh", "administrator", ago(minutes=30), None, "", "Late e-mail: look at the relay's queue", None, ((1, 48_200),)
     )
     return (
         first,
         replace(first, ref="ac-2", kind="portal", host="", role="operator", started_at=ago(hours=2), reason="", entries=()),
-        replace(first, ref="ac-3", host="ams-2", kind="sftp", role="user", started_at=ago(3), ended_at=None, ending="lost", reason="Copy of a certificate", skewed_s=412),
-        replace(first, ref="ac-4", kind="ssh", started_at=ago(6), ended_at=ago(6) + timedelta(minutes=6), ending="closed", reason="", entries=((1, 47_001), (1, 47_002))),
-        replace(first, ref="ac-5", kind="database", role="superuser", started_at=ago(11), ended_at=ago(11) + timedelta(minutes=48), ending="closed", reason="Restore drill for 12 accounts"),
-    )  # fmt: skip
+        replace(
+            first,
+            ref="ac-3",
+            host="ams-2",
+            kind="sftp",
+            role="user",
+            started_at=ago(3),
+            ended_at=None,
+            ending="lost",
+            reason="Copy of a certificate",
+            skewed_s=412,
+        ),
+        replace(
+            first,
+            ref="ac-4",
+            kind="ssh",
+            started_at=ago(6),
+            ended_at=ago(6) + timedelta(minutes=6),
+            ending="closed",
+            reason="",
+            entries=((1, 47_001), (1, 47_002)),
+        ),
+        replace(
+            first,
+            ref="ac-5",
+            kind="database",
+            role="superuser",
+            started_at=ago(11),
+            ended_at=ago(11) + timedelta(minutes=48),
+            ending="closed",
+            reason="Restore drill for 12 accounts",
+        ),
+    )
 
 
 def make_measures() -> tuple[Measure, ...]:
