@@ -14,7 +14,7 @@ import click
 from cli import place
 from cli.db import require_ready
 from cli.status_feed import Feed
-from cli.status_keeper import made
+from cli.status_keeper import folder_of, made
 from cli.words import MISCONFIGURED, UNAVAILABLE, USAGE, Sorry
 from config import SettingError
 from core.net.provider import trusting
@@ -46,7 +46,7 @@ def publish(where: str, *, keep: bool, data: Path | None) -> None:
     require_ready(settings, data)
     try:
         feed = made(settings, address=place.public_url(settings), alone=False)
-        target = open_target(where) if "://" in where else None
+        target = open_target(where) if folder_of(where) is None else None
     except SettingError as error:
         raise Sorry(str(error), MISCONFIGURED) from None
     except ValueError as error:
@@ -64,7 +64,8 @@ def publish(where: str, *, keep: bool, data: Path | None) -> None:
 def _put(feed: Feed, where: str, target: Target | None) -> int:
     try:
         told = feed.look_only(datetime.now(UTC))
-        return feed.put(told, Path(where)) if target is None else feed.put_at(told, target)
+        folder = folder_of(where)
+        return feed.put_at(told, target) if target is not None else feed.put(told, folder or Path(where))
     except (MirrorError, TargetError, OSError) as error:
         raise Sorry(f"The feed could not be put there: {error}", UNAVAILABLE) from None
 

@@ -15,10 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from core.actions.watchdog import watch_public_incidents
-from core.status.faults import faults_of
-from core.status.files import files_of
-from core.status.incidents import told_incidents
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.reading import Folder
@@ -26,15 +22,19 @@ from cli.shell import process
 from core.actions.access import close_shell, note_silent_hosts
 from core.actions.heartbeats import beat
 from core.actions.policy import Actor
+from core.actions.watchdog import watch_public_incidents
 from core.net.provider import Tls, Unanswered, ask
 from core.patience import within
 from core.status import looking
 from core.status.codec import decode
 from core.status.entries import Index
+from core.status.faults import faults_of
+from core.status.files import files_of
 from core.status.gathering import Asked, Place, placed, told_now, told_without
 from core.status.gathering import ask as ask_all
+from core.status.incidents import told_incidents
 from core.status.measuring import Measured, Probe, Samples, a_day_ago, keep_tally, measure, read_tally, sampled
-from core.status.mirror import mirror
+from core.status.mirror import MirrorError, mirror
 from core.status.placing import log_files, put_files, put_to
 from core.status.told import SeenLog, Told
 from core.store.access import changed_at as access_changed_at
@@ -56,7 +56,8 @@ log = logging.getLogger("keychest.status")
 class Feed:
     """The feed's maker. `folder`: where what was measured is kept, and below it PUBLIC; `alone`: whether nobody else measures.
 
-    `delay`: until what the watchdog noticed becomes public. `targets`: where else the files go; `there`: what each of them has by now.
+    `delay`: until what the watchdog noticed becomes public. `targets` and `folders`: where else the files go; `there`: what each target has
+    by now.
     """
 
     sessions: Sessions
@@ -68,6 +69,7 @@ class Feed:
     tls: Tls
     alone: bool = True
     targets: Sequence[Target] = ()
+    folders: Sequence[Path] = ()
     tally: dict[str, Measured] = field(default_factory=dict)
     samples: Samples = ()
     last: Told | None = None
@@ -208,6 +210,11 @@ class Feed:
             (self.folder / "scans.json").write_text(json.dumps([[at.astimezone(UTC).isoformat(), made] for at, made in self.samples]))
 
     def _publish(self, told: Told) -> None:
+        for folder in self.folders:
+            try:
+                self.put(told, folder)
+            except (MirrorError, OSError) as error:
+                log.warning("The feed could not be put to %s: %s It is tried again in a minute.", folder, error)
         for target in self.targets:
             try:
                 self.put_at(told, target)

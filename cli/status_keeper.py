@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from audit.keeper import Keeper
 from audit.note import Verifier
@@ -49,10 +49,17 @@ def made(settings: Settings, data: Path | None = None, *, address: str = "", alo
         delay=timedelta(minutes=settings.incident_delay_min),
         tls=tls,
         alone=alone,
-        targets=tuple(open_target(each) for each in settings.status_publish) if alone else (),
+        targets=tuple(open_target(each) for each in settings.status_publish if folder_of(each) is None) if alone else (),
+        folders=tuple(folder for each in settings.status_publish if alone and (folder := folder_of(each)) is not None),
     )
     feed.load()
     return feed
+
+
+def folder_of(where: str) -> Path | None:
+    """The folder on this machine that is meant: a path, or a file:// address; None for a target elsewhere."""
+    parts = urlsplit(where)
+    return Path(unquote(parts.path)) if parts.scheme == "file" else Path(where) if "://" not in where else None
 
 
 def _ways(settings: Settings) -> Circumstances:

@@ -88,5 +88,6 @@ def _put(path: Path, content: bytes) -> int:
         file.write(content)
         file.flush()
         os.fsync(file.fileno())
+    fresh.chmod(0o644)
     fresh.replace(path)
     return 1

@@ -29,6 +29,7 @@ def put_files(folder: Path, files: Mapping[str, bytes]) -> int:
         path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
         fresh = path.with_name(f".{path.name}.new")
         fresh.write_bytes(files[name])
+        fresh.chmod(0o644)
         fresh.replace(path)
         put += 1
     return put

@@ -80,16 +80,20 @@ def test_a_stranger_proves_an_access_from_the_published_folder_alone(data: Path,
     assert "files said something new" in capsys.readouterr().out
 
 
-def test_it_is_put_at_a_target_and_changed_there(data: Path, feed: Feed, tmp_path: Path) -> None:
+def test_it_is_put_in_folders_and_at_targets_and_changed_there(data: Path, feed: Feed, tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     seal(data)
-    url = (tmp_path / "target").as_uri()
-    assert main.main(["status", "publish", url]) == 0
-    first = (tmp_path / "target" / "index.html").read_bytes()
-    again = replace(feed, targets=(open_target(url),), place=replace(feed.place, version="2"))
-    again.turn(datetime.now(UTC) + timedelta(minutes=1))
-    assert (tmp_path / "target" / "index.html").read_bytes() != first
-    assert (tmp_path / "target" / "log" / "checkpoint").read_bytes() == (data / "log" / "public" / "checkpoint").read_bytes()
+    folder, url = tmp_path / "folder", (tmp_path / "target").as_uri()
+    assert main.main(["status", "publish", folder.as_uri()]) == 0
+    first = (folder / "index.html").read_bytes()
+    again = replace(feed, targets=(open_target(url),), folders=(folder,), place=replace(feed.place, version="2"))
+    now = datetime.now(UTC)
+    for minute in (1, 2):
+        again.turn(now + timedelta(minutes=minute))
+        assert (folder / "index.html").read_bytes() == (tmp_path / "target" / "index.html").read_bytes() != first
+    for place_of_it in (folder, tmp_path / "target"):
+        assert (place_of_it / "log" / "checkpoint").read_bytes() == (data / "log" / "public" / "checkpoint").read_bytes()
+    assert (folder / "index.html").stat().st_mode & 0o777 == 0o644
 
 
 @pytest.mark.parametrize(("where", "code"), [("ftp://x/y", words.USAGE), ("/proc/nothing", words.UNAVAILABLE)])
