@@ -16,6 +16,7 @@ BENCHES: dict[str, str] = {
     "pages": "Pages of an account of 100,000 names, beside an empty page. ARGUMENTS: names, rounds, sqlite or postgresql.",
     "auth": "Doors, for people who are known here and for others. ARGUMENTS: rounds.",
     "audit": "The log: appends, entries, publishing, verifying, pages. ARGUMENTS: seconds, entries.",
+    "status": "A storm on the status page, and what others notice of it. ARGUMENTS: seconds, connections.",
     "backup": "Backup and drill, and what a writer notices of them. ARGUMENTS: megabytes.",
 }
 
