@@ -10,7 +10,7 @@ from core.actions.chores import end_chore, take_chore
 from core.actions.policy import Actor
 from core.actions.purge import Purged, may_purge, purge_bin
 from core.store.db import Sessions, make_engine
-from core.store.public_incidents import purge_subscribers
+from core.store.erase import purge_subscribers
 from jobs.context import Context
 
 WORKER: Final = Actor(worker=True)

@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 
 from core.actions.public_incidents import open_public_incident, resolve_public_incident
+from core.store.erase import purge_subscribers
 from core.store.letters import Letter
-from core.store.public_incidents import Subscriber, purge_subscribers, subscribers_counted
+from core.store.public_incidents import Subscriber, subscribers_counted
 from core.store.undelivered import undelivered
 from tests.mailed import Post, link
 from tests.make import NOW, TERMINAL
