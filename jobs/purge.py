@@ -10,6 +10,7 @@ from core.actions.chores import end_chore, take_chore
 from core.actions.policy import Actor
 from core.actions.purge import Purged, may_purge, purge_bin
 from core.store.db import Sessions, make_engine
+from core.store.erase import purge_subscribers
 from jobs.context import Context
 
 WORKER: Final = Actor(worker=True)
@@ -40,6 +41,7 @@ def _purged(context: Context) -> bool:
         with Sessions(engine).writing() as session:
             why_not = may_purge(session, context.now())
             went = purge_bin(session, WORKER, now=context.now())
+            purge_subscribers(session, context.now())
     finally:
         engine.dispose()
     if why_not:

@@ -64,11 +64,8 @@ def refuse_names(session: Session, *texts: str, anyway: bool) -> None:
     """Raises Refused where a text names what is somebody's here, unless it is meant."""
     word = "" if anyway else next((found for text in texts if (found := named_in(session, text))), "")
     if word:
-        raise Refused(
-            f"“{word}” is somebody's here, or close to it: a name that an account watches, or a person's address. Nothing of any account's "
-            f"becomes public. Leave it out, or say that it is meant. Nothing was published.",
-            "anyway",
-        )
+        what = "the address of somebody here" if "@" in word else "a name that an account watches, or lies above or below one"
+        raise Refused(f"“{word}” is {what}. Leave it out, or say that it is meant. Nothing was published.", "anyway")
 
 
 def said_of(incident: PublicIncident) -> dict[str, Value]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -12,10 +12,14 @@ from sqlalchemy.orm import Session
 from core.store.accounts import Account, Membership
 from core.store.db import CHUNK
 from core.store.endpoints import Domain
+from core.store.public_incidents import Subscriber
 from core.store.watches import Watch
 
 ROOTS: Final = ("watches", "domains", "memberships", "accounts")
 """What may be erased. What many accounts share (endpoints, certificates, people) is referred to by these and stays."""
+
+UNCONFIRMED_FOR, LEFT_FOR = timedelta(days=7), timedelta(days=30)
+"""So long the address of a subscriber is kept that nobody confirmed, and one that left."""
 
 
 def binned_watches(session: Session, before: datetime, most: int) -> list[int]:
@@ -82,3 +86,12 @@ def _erase(session: Session, table: sa.Table, ids: Sequence[Any]) -> None:
 def _referring(table: sa.Table) -> list[tuple[sa.Table, sa.Column[Any]]]:
     children = table.metadata.sorted_tables
     return [(child, column) for child in children for column in child.columns if column.references(table.c.id)]
+
+
+def purge_subscribers(session: Session, now: datetime, *, most: int = 1_000) -> int:
+    """Drop addresses that nobody confirmed in a week, and those that left a month ago; how many, at most `most`."""
+    unconfirmed = sa.and_(Subscriber.confirmed_at.is_(None), Subscriber.asked_at < now - UNCONFIRMED_FOR)
+    old = sa.select(Subscriber.id).where(sa.or_(unconfirmed, Subscriber.left_at < now - LEFT_FOR)).limit(most)
+    ids = session.scalars(old).all()
+    session.execute(sa.delete(Subscriber).where(Subscriber.id.in_(ids)).execution_options(synchronize_session=False))
+    return len(ids)

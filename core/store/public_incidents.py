@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Final
 
 import sqlalchemy as sa
@@ -16,8 +16,6 @@ DISTURBED: Final = ("investigating", "identified", "monitoring", "resolved")
 PLANNED: Final = ("scheduled", "in_progress", "verifying", "completed")
 """The states of a disturbance and of planned work, in their order; in the last one it is over."""
 IMPACTS: Final = ("none", "minor", "major", "critical")
-UNCONFIRMED_FOR, LEFT_FOR = timedelta(days=7), timedelta(days=30)
-"""So long an address is kept that nobody confirmed, and one that left."""
 
 
 class PublicIncident(Base):
@@ -202,15 +200,6 @@ def told_in_mail(session: Session, update_id: int) -> dict[str, str]:
         .where(PublicUpdate.id == update_id)
     ).first()
     return {} if row is None else {"title": row.title, "state": row.state.replace("_", " "), "text": row.words}
-
-
-def purge_subscribers(session: Session, now: datetime, *, most: int = 1_000) -> int:
-    """Drop addresses that nobody confirmed in a week, and those that left a month ago; how many, at most `most`."""
-    unconfirmed = sa.and_(Subscriber.confirmed_at.is_(None), Subscriber.asked_at < now - UNCONFIRMED_FOR)
-    old = sa.select(Subscriber.id).where(sa.or_(unconfirmed, Subscriber.left_at < now - LEFT_FOR)).limit(most)
-    ids = session.scalars(old).all()
-    session.execute(sa.delete(Subscriber).where(Subscriber.id.in_(ids)).execution_options(synchronize_session=False))
-    return len(ids)
 
 
 def changed_at(session: Session) -> datetime | None:

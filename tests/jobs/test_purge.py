@@ -16,6 +16,7 @@ from core.actions.domains import remove_watches
 from core.actions.policy import Actor
 from core.store.backups import Chore, chores_due
 from core.store.db import Sessions, make_engine
+from core.store.public_incidents import Subscriber
 from core.store.watches import Watch
 from jobs.purge import AGAIN, EVERY, purge
 from jobs.worker import purge_url
@@ -80,3 +81,13 @@ def test_in_production_there_is_no_login_but_its_own(extra: dict[str, str], expe
     worker = "" if "KEYCHEST_ENVIRONMENT" in extra else "postgresql://worker@db.example/kc"
     environment = {"DATABASE_URL": "postgresql://all@db.example/kc", "KEYCHEST_SECRET_KEY": "k" * 32}
     assert purge_url(Settings.from_environment(environment | ({"DATABASE_URL_WORKER": worker} if worker else {}) | extra)) == expected
+
+
+def test_addresses_that_nobody_confirmed_go_without_a_proven_backup(yard: Yard) -> None:
+    with yard.sessions.writing() as session:
+        for days in (6, 8):
+            at = yard.at - timedelta(days=days)
+            session.add(Subscriber(ref=f"{days}", email=f"{days}@example.net", asked_at=at, confirmed_at=None, left_at=None))
+    assert run(yard, yard.sessions.engine.url.render_as_string(hide_password=False))[0] == ["kept.example", "old.example"]
+    with yard.sessions.reading() as session:
+        assert session.scalars(sa.select(Subscriber.ref)).all() == ["6"]

@@ -28,6 +28,9 @@ OPERATES = {
     ("POST", "/operations/users/<ref>/disable"): 404,
     ("POST", "/operations/users/<ref>/enable"): 404,
     ("POST", "/operations/users/<ref>/role"): 404,
+    ("POST", "/operations/status/open"): 403,  # this one has no second factor
+    ("POST", "/operations/status/plan"): 422,  # and no time was given
+    ("POST", "/operations/status/<ref>/<any(publish, withhold, update, resolve, account):act>"): 403,
 }
 """What an operator is answered by the routes that change something on the installation."""
 

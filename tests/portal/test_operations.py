@@ -27,7 +27,7 @@ from tests.portal.conftest import PASSWORD, PEOPLE, MakeSite, Site, forget_tries
 from tests.portal.test_endpoints import assert_only_our_markup
 from tests.portal.test_mails import _tell
 
-PAGES = ("accounts", "users", "workers", "mails", "log", "settings")
+PAGES = ("accounts", "users", "workers", "mails", "status", "log", "settings")
 REASON = "They ask why their shop is not reached"
 
 
