@@ -23,12 +23,10 @@ _LOGS = ("var/log/auth.log", "var/log/secure")
 @click.option("--postgresql-log", default="", metavar="FILE", help="PostgreSQL's log, where superusers are to be told too.")
 @click.option("--superuser", "superusers", multiple=True, metavar="NAME", help="A superuser of PostgreSQL, once for each.  [postgres]")
 @click.option("--service", default="sshd", show_default=True, help="What sshd's PAM service is called.")
-@click.option(
-    "--root", type=click.Path(file_okay=False, path_type=Path), default=Path("/"), help="Put everything below this folder, to try."
-)
+@click.option("--root", type=click.Path(file_okay=False, path_type=Path), default=Path("/"), help="Put everything below it, to try.")
 @click.option("--dry-run", is_flag=True, help="Show every line that would be written, and write none.")
 @click.option("--remove", is_flag=True, help="Take it all back, but for key and spool.")
-def install_command(
+def install_command(  # noqa: PLR0917 - click's options
     name: str,
     portal: str,
     sshd_log: str,
@@ -46,9 +44,7 @@ def install_command(
     if not (remove or (name and portal)):
         raise Sorry("Say with --name what the host is called, and with --portal where its reports go. Nothing was changed.", USAGE)
     if not (dry_run or as_root()):
-        raise Sorry(
-            "Only root may do this: what PAM starts runs as root. --dry-run shows what it would be. Nothing was changed.", UNAVAILABLE
-        )
+        raise Sorry("Only root may do this: PAM starts it as root. --dry-run shows what it is. Nothing was changed.", UNAVAILABLE)
     try:
         planned = removals(host) if remove else changes(host)
         if dry_run:
@@ -71,9 +67,7 @@ def _set_up(host: Host, planned: list[Change]) -> None:
     if not planned:
         print("Everything is there already. Nothing was changed.")
     if any("type=open_session" in (change.new or "") for change in planned):
-        print(
-            "PAM reads a file of the user's here (pam_env, user_readenv=1): so it starts nothing of ours as a session ends. The recorder looks."
-        )
+        print("PAM reads a file of the user's here (pam_env, user_readenv=1), so it starts nothing as a session ends: the recorder looks.")
     print("\nNext, on this host (a session that is open stays open):")
     print("    sshd -t && systemctl daemon-reload && systemctl enable --now keychest-access && systemctl reload ssh")
     print("And on the portal's machine:")

@@ -17,7 +17,6 @@ from typing import Final
 
 from core.actions.watchdog import watch_public_incidents
 from core.status.faults import faults_of
-from core.status.files import files_of
 from core.status.incidents import told_incidents
 from sqlalchemy.exc import SQLAlchemyError
 
@@ -31,6 +30,7 @@ from core.patience import within
 from core.status import looking
 from core.status.codec import decode
 from core.status.entries import Index
+from core.status.files import files_of
 from core.status.gathering import Asked, Place, placed, told_now, told_without
 from core.status.gathering import ask as ask_all
 from core.status.measuring import Measured, Probe, Samples, a_day_ago, keep_tally, measure, read_tally, sampled

@@ -52,10 +52,9 @@ class Courier:
     def signed(self, text: str) -> dict[str, str]:
         """The text and its signature. Raises NotTakenError."""
         words = ("/usr/bin/ssh-keygen", "-Y", "sign", "-q", "-n", NAMESPACE, "-f", str(self.folder / "key"))
+        only = {"PATH": "/usr/bin:/bin"}
         try:
-            made = subprocess.run(
-                words, input=text.encode(), capture_output=True, check=True, timeout=_WAITS_S, env={"PATH": "/usr/bin:/bin"}
-            )  # noqa: S603 - ours
+            made = subprocess.run(words, input=text.encode(), capture_output=True, check=True, timeout=_WAITS_S, env=only)  # noqa: S603 - ours
         except (OSError, subprocess.SubprocessError) as error:
             raise NotTakenError(f"ssh-keygen could not sign ({error}). Nothing was sent, and all is kept.") from None
         return {"text": text, "signature": made.stdout.decode()}

@@ -116,7 +116,7 @@ def removals(host: Host) -> list[Change]:
 
 
 def write(found: Iterable[Change], root: Path) -> None:
-    """Make the changes, each at once or not at all. Raises CannotInstallError before the first where somebody else could write there too."""
+    """Make the changes, each whole or not at all. Raises CannotInstallError before the first where others could write there."""
     found = list(found)
     for path in (each.path for each in found):
         check_closed(path, root)

@@ -1,7 +1,7 @@
 """What the kernel says of processes, which no user can change: since when one runs, who its parents are. And the names of sessions.
 
 A session is named by the boot, the process of sshd that carries it, and when that process began: 16 characters, so that 200 of them
-stand in one heartbeat. The same process gives the same name when the session is closed, and a process that follows under its number another one.
+stand in one heartbeat. As it is closed the same process gives the same name; one that follows under its number gives another.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ PROC = Path("/proc")
 
 
 def boot_id() -> str:
-    """This run of the machine."""
+    """The name of this run of the machine."""
     return (PROC / "sys/kernel/random/boot_id").read_text().strip()
 
 

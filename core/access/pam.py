@@ -1,7 +1,7 @@
 """What PAM starts as a session is opened and closed: one numbered report is kept, and nobody waits for it.
 
-A child does the work. PAM waits for it 1.5 seconds at most, and is told that all is well whatever became of it: then the child goes on alone
-where the disk is slow, and a number without a report is told as lost.
+A child does the work. PAM waits for it 1.5 seconds at most, and is told that all is well whatever became of it. Where the disk is slow the
+child goes on alone; a number without a report is told as lost.
 """
 
 from __future__ import annotations

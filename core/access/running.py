@@ -80,25 +80,28 @@ class Recorder:
     def deliver(self) -> None:
         """A heartbeat, and up to fifty reports, again and again until the portal has all. What goes wrong is told and tried again later."""
         try:
-            while True:
-                last = self.sessions.seen
-                texts = self.spool.wanted(self._wanted, min(last, self._wanted + MOST_AT_ONCE - 1), self.clock()) if self._wanted else []
-                before = self._wanted
-                self._has(self.courier.deliver(self._beat(last), texts))
-                if texts and self._wanted == before:
-                    raise NotTakenError(f"The portal answered that it has them, and wants number {before} again. All is kept.")
-                if self._wanted > self.sessions.seen:
-                    break
+            self._exchange()
+            while self._behind():
+                self._exchange()
         except NotTakenError as error:
             self._refused(error)
         else:
             self._wait_s, self._beat_due = 0.0, self.ticks() + BEAT_S
 
+    def _exchange(self) -> None:
+        """One delivery. Raises NotTakenError."""
+        last, before = self.sessions.seen, self._wanted
+        texts = self.spool.wanted(before, min(last, before + MOST_AT_ONCE - 1), self.clock()) if before else []
+        wanted = self.courier.deliver(self._beat(last), texts)
+        if texts and wanted == before:
+            raise NotTakenError(f"The portal answered that it has them, and wants number {before} again. All is kept.")
+        self._has(wanted)
+
     def _has(self, wanted: int) -> None:
         """The portal has everything before this number."""
         if wanted > self.spool.last() + 1:
             log.warning(
-                "The portal has numbers up to %d, which this disk never gave: it is an older state. It goes on from there.", wanted - 1
+                "The portal has numbers up to %d, which this disk never gave: an older state of it. It goes on from there.", wanted - 1
             )
             self.spool.overtaken(wanted)
             self._learn()

@@ -1,7 +1,7 @@
 """Reasons: said by whoever logged in, as their shell starts, over a socket that is open to everybody on the host.
 
-Who says it does not matter, only from where: the kernel tells the sender's process, and its parents lead to the sshd that carries the session.
-Nobody can give a reason to a session of somebody else's.
+Who says it does not matter, only from where: the kernel tells the sender's process, whose parents lead to the sshd that carries the
+session. Nobody can give a reason to a session of somebody else's.
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Which sessions are open, as the reports tell it, and what sshd's and PostgreSQL's logs add to them.
 
-What a log says is believed only of sessions that PAM or the log itself has opened, and each thing once: reading a line twice changes nothing.
+What a log says is believed only of sessions that PAM or the log itself has opened, and each thing once: a line read twice changes nothing.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
 """Where a host keeps its reports until the portal has them, and for sixty days after: a portal that was restored asks for them again.
 
-Every report has the next number, taken under a lock. A number is never given twice and never passed over: one whose report could not be kept
-is told as lost. A full disk stops nothing of this: the counter and a reserve of 32 reports have their room from the beginning, and are overwritten
-in place.
+Every report has the next number, taken under a lock. A number is never given twice and never passed over: one whose report could not be
+kept is told as lost. A full disk stops nothing of this: the counter and a reserve of 32 reports have their room from the beginning, and are
+overwritten in place.
 
 number              the newest number that was given
 beat                the newest heartbeat's, and the minutes that the recorder has run
@@ -91,7 +91,7 @@ class Spool:
         return int(words) if words.isdecimal() else max([0, *self.waiting(), *self.sent_there()])
 
     def add(self, now: float, what: str, **fields: str) -> int:
-        """Keep a report under the next number; the number. Where there is no room at all, only the number was taken: it will be told as lost."""
+        """Keep a report under the next number; the number. Where there is no room at all, only that was taken: it is told as lost."""
         with self.locked():
             number = self.last() + 1
             self.number.write(str(number))
@@ -151,7 +151,7 @@ class Spool:
                 self.reserve.write("", slot * _SLOT, _SLOT)
 
     def overtaken(self, wanted: int) -> None:
-        """The portal has numbers that this disk never gave: it was put back to an older state. What waits gets new numbers from there on."""
+        """The portal has numbers that this disk never gave: it was put back to an older state. What waits gets numbers from there on."""
         with self.locked():
             waiting = self.waiting()
             last = wanted - 1 + len(waiting)
