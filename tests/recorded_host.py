@@ -29,6 +29,7 @@ from core.access.installing import Host, changes, make_state, write
 from core.access.recorder import _settings
 from core.access.running import Recorder
 from core.reported import Beat, Report, holds, read_beat, read_report
+from tests.processes import eventually
 from tests.postgres import folder_of_its_own, free_port
 from tests.sshd import _wait, program
 
@@ -51,7 +52,7 @@ Subsystem sftp internal-sftp
 _PAM = "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
 _START = """set -e; D="$1"; mkdir "$D/dev"; mount -t tmpfs dev "$D/dev"; cd "$D/dev"; mkdir pts shm
 for each in null zero full random urandom tty ptmx; do touch $each; mount --bind /dev/$each $each; done
-mount --bind /dev/pts pts; mount --bind /dev/shm shm; ln -s /proc/self/fd fd; ln -s "$D/log" log
+mount --bind /dev/pts pts; mount --rbind /dev/shm shm; ln -s /proc/self/fd fd; ln -s "$D/log" log
 mount --bind "$D/etc/ssh" /etc/ssh; mount --bind "$D/etc/pam.d" /etc/pam.d; mount --bind "$D/etc/passwd" /etc/passwd
 cd /; mount --rbind "$D/dev" /dev; exec "$2" -D"""
 
@@ -163,7 +164,10 @@ class RecordedHost:
     def ssh(self, command: str, user: str = "root", reason: str = "", *, check: bool = True) -> subprocess.CompletedProcess[str]:
         words = [*self.words("ssh", user, *(("-o", "SendEnv=KEYCHEST_REASON") if reason else ())), command]
         environ = os.environ | ({"KEYCHEST_REASON": reason} if reason else {})
-        return subprocess.run(words, check=check, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        before = self.recorder.spool.last()
+        done = subprocess.run(words, check=check, env=environ, stdin=subprocess.DEVNULL, capture_output=True, text=True, timeout=30)
+        eventually(lambda: self.recorder.spool.last() >= before + 2)  # sshd ends after its client
+        return done
 
     def sftp(self, user: str = "root") -> None:
         subprocess.run(self.words("sftp", user, "-b", "-"), input="pwd\n", check=True, capture_output=True, text=True, timeout=30)
@@ -192,6 +196,7 @@ class RecordedHost:
 
     def again(self) -> None:
         """The recorder is killed, and starts anew."""
+        self.recorder.end()
         self.recorder = Recorder(self.settings, lambda: self.times.wall, lambda: self.times.ticks)
         self.recorder.begin()
 
@@ -211,8 +216,12 @@ def recorded_host(state: Path | None = None, pam: str = _PAM) -> Iterator[Record
         recorder = Recorder(_settings(str(host.settings)), lambda: times.wall, lambda: times.ticks)
         recorder.begin()
         recorder.observe()
+        made = RecordedHost(folder, port, host, portal, times, recorder)
         with _sshd(folder, port):
-            yield RecordedHost(folder, port, host, portal, times, recorder)
+            try:
+                yield made
+            finally:
+                made.recorder.end()
 
 
 @contextmanager

@@ -56,6 +56,7 @@ def _run(settings: Mapping[str, Any]) -> int:
             recorder.turn()
         except OSError as error:
             log.warning("%s could not be used (%s). It is tried again.", error.filename or "Something", error.strerror)
+    recorder.end()
     return 0
 
 

@@ -53,6 +53,13 @@ class Recorder:
             self.sessions.learn(sent[number].read_text(encoding="ascii"))
         self.listener.begin()
 
+    def end(self) -> None:
+        """Let go of socket and logs."""
+        self.listener.end()
+        self._tail.close()
+        if self._postgresql:
+            self._postgresql.close()
+
     def turn(self) -> None:
         """Once a second: note what is new, and deliver what waits."""
         self.observe()
@@ -92,16 +99,16 @@ class Recorder:
         """One delivery. Raises NotTakenError."""
         last, before = self.sessions.seen, self._wanted
         texts = self.spool.wanted(before, min(last, before + MOST_AT_ONCE - 1), self.clock()) if before else []
-        wanted = self.courier.deliver(self._beat(last), texts)
+        wanted = self.courier.deliver(self._beat(last, before + len(texts) - 1), texts)
         if texts and wanted == before:
             raise NotTakenError(f"The portal answered that it has them, and wants number {before} again. All is kept.")
         self._has(wanted)
 
     def _has(self, wanted: int) -> None:
         """The portal has everything before this number."""
-        if wanted > self.spool.last() + 1:
+        if wanted > self.spool.tried + 1:
             log.warning(
-                "The portal has numbers up to %d, which this disk never gave: an older state of it. It goes on from there.", wanted - 1
+                "The portal has numbers up to %d, which were not sent from this disk: it is an older state. They go on.", wanted - 1
             )
             self.spool.overtaken(wanted)
             self._learn()
@@ -111,16 +118,16 @@ class Recorder:
 
     def _refused(self, error: NotTakenError) -> None:
         log.warning("%s", error)
-        if error.next > self.spool.last() + 1:
+        if error.next > self.spool.tried + 1:
             self._has(error.next)
         self._wanted, self._least_beat = 0, error.beat + 1  # ask it anew
         self._wait_s = min(max(1.0, self._wait_s * 2), _MOST_WAIT_S)
         self._not_before = self.ticks() + self._wait_s
 
-    def _beat(self, last: int) -> str:
+    def _beat(self, last: int, sends: int) -> str:
         minutes = int((self.ticks() - self._minute) // 60)
         self._minute += minutes * 60
-        beat, self._day = self.spool.next_beat(minutes, self._least_beat)
+        beat, self._day = self.spool.next_beat(minutes, self._least_beat, sends)
         if minutes:
             self.spool.forget(self._day, {each.number for each in self.sessions.open.values()})
         told = {"form": FORM, "host": self.host, "beat": beat, "at": instant(self.clock()), "last": last, "boot": self.boot}

@@ -51,6 +51,8 @@ class Listener:
         self.path, self.boot = path, boot
         self.heard: queue.Queue[Said] = queue.Queue(_MOST_WAITING)
         self._socket = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._hear, daemon=True)
 
     def begin(self) -> None:
         """Listen, from now on. Raises OSError."""
@@ -59,7 +61,16 @@ class Listener:
         self._socket.setsockopt(socket.SOL_SOCKET, _PASSCRED, 1)
         self._socket.bind(str(self.path))
         self.path.chmod(0o666)
-        threading.Thread(target=self._hear, daemon=True).start()
+        self._thread.start()
+
+    def end(self) -> None:
+        """Listen no more."""
+        self._ended.set()
+        with contextlib.suppress(OSError):
+            self._socket.shutdown(socket.SHUT_RDWR)  # by which the thread wakes
+        if self._thread.is_alive():
+            self._thread.join(_WAITS_S)
+        self._socket.close()
 
     def taken(self) -> list[Said]:
         """What was heard since the last time."""
@@ -70,7 +81,7 @@ class Listener:
         return found
 
     def _hear(self) -> None:
-        while True:
+        while not self._ended.is_set():
             words, extra, _, sender = self._socket.recvmsg(_MOST_BYTES, socket.CMSG_SPACE(_CREDENTIALS.size))
             for level, kind, value in extra:
                 if level == socket.SOL_SOCKET and kind == _SCM_CREDENTIALS:

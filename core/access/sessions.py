@@ -18,7 +18,8 @@ from core.access.texts import MOST_NAME, plain
 MOST_OPEN: Final = 200
 MOST_REASONS: Final = 3
 _REMEMBERED: Final = 10_000
-_SFTP: Final = re.compile(r"subsystem request for sftp by user ")
+_SFTP: Final = re.compile(r"subsystem request for sftp by |Starting session: (?:subsystem 'sftp'|forced-command \(config\) 'internal-sftp[^']*') for ")
+_SHELL: Final = re.compile(r"Starting session: ")
 _CHILD: Final = re.compile(r"User child is on pid (\d+)")
 _POSTGRESQL: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{3}) \S+ \[(\d+)\] (?:\S+ )?LOG:  (.*)")
 _RECEIVED: Final = re.compile(r"connection received: host=(\S+)")
@@ -32,11 +33,12 @@ Add = Callable[..., int]
 
 @dataclass
 class Session:
-    """A session. `number` is that of the report of its beginning."""
+    """A session. `number` is that of the report of its beginning; `shell`: more than files was asked for in it."""
 
     name: str
     number: int
     kind: str
+    shell: bool = False
     reasons: int = 0
 
 
@@ -75,16 +77,18 @@ class Sessions:
     def of_sshd(self, pid: int, words: str, add: Add) -> bool:
         """What sshd's process `pid` wrote into its log. False where its session is not known, or not known yet."""
         child = _CHILD.match(words)
-        if not child and not _SFTP.match(words):
+        sftp, begins = _SFTP.match(words), _SHELL.match(words)
+        if not (child or sftp or begins):
             return True
         session = self._carried_by(pid)
         if session is None:
             return False
         if child:
             _remember(self._children, int(child[1]), session.name)
-        elif session.kind == "ssh":
-            session.kind = "sftp"
-            add("completed", session=session.name, kind="sftp")
+        elif (kind := "sftp" if sftp and not session.shell else "ssh") != session.kind:
+            session.kind = kind
+            add("completed", session=session.name, kind=kind)
+        session.shell = session.shell or (sftp is None and child is None)
         return True
 
     def of_postgresql(self, line: str, add: Add) -> None:
@@ -109,7 +113,7 @@ class Sessions:
     def said(self, names: Iterable[str], reason: str, add: Add) -> None:
         """A reason, said from below these processes. Three are taken of each session."""
         for name in names:
-            session = self.open.get(name)
+            session = self.known(name)  # a short one has ended by now
             if session and session.reasons < MOST_REASONS:
                 add("reason", session=name, reason=reason)
                 return

@@ -5,7 +5,7 @@ kept is told as lost. A full disk stops nothing of this: the counter and a reser
 overwritten in place.
 
 number              the newest number that was given
-beat                the newest heartbeat's, and the minutes that the recorder has run
+beat                the newest heartbeat's, the minutes that the recorder has run, and the newest number that was ever sent
 place               how far the logs were read
 reserve             reports for which there was no room
 spool/N.json        a report that the portal does not have, as it is signed
@@ -151,24 +151,37 @@ class Spool:
                 self.reserve.write("", slot * _SLOT, _SLOT)
 
     def overtaken(self, wanted: int) -> None:
-        """The portal has numbers that this disk never gave: it was put back to an older state. What waits gets numbers from there on."""
+        """The portal has numbers that were never sent from here: this disk was put back to an older state. What was not sent moves up."""
         with self.locked():
-            waiting = self.waiting()
-            last = wanted - 1 + len(waiting)
-            self.number.write(str(last))
-            for new, (number, text) in enumerate(waiting.items(), wanted):
-                told = json.loads(text)
-                fields = {name: told[name] for name in told if name not in {"form", "host", "number", "at", "what"}}
-                self.keep(new, report(self.host, new, told["at"], told["what"], fields))
-                self._path(number).unlink(missing_ok=True)
+            tried = self.tried
+            up = wanted - (tried + 1)
+            self.number.write(str(self.last() + up))
+            for number, text in reversed(self.waiting().items()):
+                if number > tried:
+                    told = json.loads(text)
+                    fields = {name: told[name] for name in told if name not in {"form", "host", "number", "at", "what"}}
+                    self.keep(number + up, report(self.host, number + up, told["at"], told["what"], fields))
+                    self._path(number).unlink(missing_ok=True)
+            self.next_beat(sends=wanted - 1)
 
-    def next_beat(self, minutes: int = 0, least: int = 0) -> tuple[int, int]:
-        """The next heartbeat's number, kept, at least `least`; and the minutes that the recorder has run by now, these included."""
-        words = self.beats.read().split()
-        beat, ran = (int(words[0]), int(words[1])) if len(words) == 2 else (0, 0)  # noqa: PLR2004 - both
+    @property
+    def tried(self) -> int:
+        """The newest number that was ever sent, whether or not an answer came."""
+        return self._beats()[2]
+
+    def next_beat(self, minutes: int = 0, least: int = 0, sends: int = 0) -> tuple[int, int]:
+        """The next heartbeat's number, kept, `least` or more; and for how many days the recorder has run, `minutes` included.
+
+        `sends`: the newest number that goes along with it.
+        """
+        beat, ran, tried = self._beats()
         beat, ran = max(beat + 1, least), ran + minutes
-        self.beats.write(f"{beat} {ran}")
+        self.beats.write(f"{beat} {ran} {max(tried, sends)}")
         return beat, ran // _MINUTES
+
+    def _beats(self) -> tuple[int, int, int]:
+        words = self.beats.read().split()
+        return (int(words[0]), int(words[1]), int(words[2])) if len(words) == 3 else (0, 0, 0)  # noqa: PLR2004 - all
 
     def sent_there(self) -> dict[int, Path]:
         """Where each report is that the portal has; and parts of files that a killed recorder left are removed."""

@@ -45,6 +45,11 @@ class FileTail:
             return found or (self._whole_lines() if self._follow() else [])
         return []
 
+    def close(self) -> None:
+        """Read no more."""
+        if self._file is not None:
+            self._file.close()
+
     def _open(self) -> None:
         if self._fresh:
             self._file = self.path.open("rb")
@@ -94,6 +99,10 @@ class SshdTail:
         """As FileTail has it."""
         return self._tail.place
 
+    def close(self) -> None:
+        """Read no more."""
+        self._tail.close()
+
     def told(self) -> list[tuple[int, str]]:
         """What sshd's processes told since."""
         found = [self._line.match(line) for line in self._tail.lines()]
@@ -108,6 +117,7 @@ class JournalTail:
         self._names = names
         self._lines: queue.Queue[bytes] = queue.Queue(10_000)
         self._reading: threading.Thread | None = None
+        self._running: subprocess.Popen[bytes] | None = None
 
     def told(self) -> list[tuple[int, str]]:
         """What sshd's processes told since. A journalctl that ended is started again from there."""
@@ -123,10 +133,16 @@ class JournalTail:
                     found.append((int(told["_PID"]), str(told["MESSAGE"])))
         return found
 
+    def close(self) -> None:
+        """Read no more."""
+        if self._running is not None:
+            self._running.terminate()
+
     def _read(self) -> None:
         since = (f"--after-cursor={self.place}",) if self.place else ("-n", "0")
         names = [word for name in dict.fromkeys(("sshd", "sshd-session", *self._names)) for word in ("-t", name)]
         words = ("/usr/bin/journalctl", "-q", "-f", "-o", "json", "--no-pager", *since, *names)
         with contextlib.suppress(OSError), subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE) as running:  # noqa: S603 - the system's
+            self._running = running
             for line in running.stdout or ():
                 self._lines.put(line)
