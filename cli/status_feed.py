@@ -15,9 +15,6 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Final
 
-from core.actions.watchdog import watch_public_incidents
-from core.status.faults import faults_of
-from core.status.incidents import told_incidents
 from sqlalchemy.exc import SQLAlchemyError
 
 from audit.reading import Folder
@@ -25,14 +22,17 @@ from cli.shell import process
 from core.actions.access import close_shell, note_silent_hosts
 from core.actions.heartbeats import beat
 from core.actions.policy import Actor
+from core.actions.watchdog import watch_public_incidents
 from core.net.provider import Tls, Unanswered, ask
 from core.patience import within
 from core.status import looking
 from core.status.codec import decode
 from core.status.entries import Index
+from core.status.faults import faults_of
 from core.status.files import files_of
 from core.status.gathering import Asked, Place, placed, told_now, told_without
 from core.status.gathering import ask as ask_all
+from core.status.incidents import told_incidents
 from core.status.measuring import Measured, Probe, Samples, a_day_ago, keep_tally, measure, read_tally, sampled
 from core.status.mirror import mirror
 from core.status.placing import log_files, put_files, put_to

@@ -9,19 +9,18 @@ sshd runs in mounts of its own, in which /etc/ssh, /etc/pam.d, /etc/passwd and /
 
 from __future__ import annotations
 
+import json
 import os
-import shutil
 import socket
 import subprocess
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-import json
 
 import pytest
 
@@ -29,8 +28,8 @@ from core.access.installing import Host, changes, make_state, write
 from core.access.recorder import _settings
 from core.access.running import Recorder
 from core.reported import Beat, Report, holds, read_beat, read_report
-from tests.processes import eventually
 from tests.postgres import folder_of_its_own, free_port
+from tests.processes import eventually
 from tests.sshd import _wait, program
 
 NAME = "web-1"

@@ -18,7 +18,9 @@ from core.access.texts import MOST_NAME, plain
 MOST_OPEN: Final = 200
 MOST_REASONS: Final = 3
 _REMEMBERED: Final = 10_000
-_SFTP: Final = re.compile(r"subsystem request for sftp by |Starting session: (?:subsystem 'sftp'|forced-command \(config\) 'internal-sftp[^']*') for ")
+_SFTP: Final = re.compile(
+    r"subsystem request for sftp by |Starting session: (?:subsystem 'sftp'|forced-command \(config\) 'internal-sftp[^']*') for "
+)
 _SHELL: Final = re.compile(r"Starting session: ")
 _CHILD: Final = re.compile(r"User child is on pid (\d+)")
 _POSTGRESQL: Final = re.compile(r"(\d{4})-(\d\d)-(\d\d) (\d\d):(\d\d):(\d\d)\.(\d{3}) \S+ \[(\d+)\] (?:\S+ )?LOG:  (.*)")

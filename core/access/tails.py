@@ -92,7 +92,7 @@ class SshdTail:
 
     def __init__(self, path: Path, place: str, service: str) -> None:
         self._tail = FileTail(path, place)
-        self._line = re.compile(rf"\S.*? (?:sshd|sshd-session|{re.escape(service)})\[(\d+)\]: (.*)")
+        self._line = re.compile(rf"(?:[A-Z][a-z][a-z] [ \d]\d \S+|\S+) \S+ (?:sshd|sshd-session|{re.escape(service)})\[(\d+)\]: (.*)")
 
     @property
     def place(self) -> str:
