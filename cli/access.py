@@ -18,6 +18,7 @@ from rich.text import Text
 from sqlalchemy.orm import Session
 
 from cli import place
+from cli.access_install import install_command
 from cli.db import engine_for, require_ready
 from cli.words import USAGE, Sorry
 from core.actions.access import Taken, give_reason, retire_host, take_delivery, trust_host
@@ -36,6 +37,9 @@ _TERMINAL: Final = Actor(terminal=True)
 @click.group("access")
 def access() -> None:
     """Who has access to production: set a host up, believe it, see what it reports, say why."""
+
+
+access.add_command(install_command)
 
 
 @access.command("trust")

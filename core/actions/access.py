@@ -28,10 +28,14 @@ LEAST_REASON: Final = 10
 
 @dataclass(frozen=True, slots=True)
 class Taken:
-    """What became of a delivery. `next`: the number that is wanted next; `trouble`: a sentence, where something in it does not hold."""
+    """What became of a delivery. `next`: the number that is wanted next; `trouble`: a sentence, where something in it does not hold.
+
+    `beat`: then, the newest heartbeat that was heard, so that a host whose disk was put back to an older state can go on from there.
+    """
 
     next: int
     trouble: str = ""
+    beat: int = 0
 
 
 def trust_host(session: Session, actor: Actor, *, name: str, public_key: str, now: datetime) -> str:
@@ -162,7 +166,7 @@ def _replayed(told: Beat, host: Host) -> str:
 
 def _contradicts(session: Session, host: Host, why: str, now: datetime) -> Taken:
     _refuse(session, host, why, now)
-    return Taken(host.taken + 1, f"{why} Nothing of this was taken after that.")
+    return Taken(host.taken + 1, f"{why} Nothing of this was taken after that.", host.beat)
 
 
 def _refuse(session: Session, host: Host, why: str, now: datetime) -> None:

@@ -54,7 +54,7 @@ def reports() -> ResponseReturnValue:
 
 
 def _answered(taken: Taken) -> ResponseReturnValue:
-    return (jsonify(error=taken.trouble, next=taken.next), 409) if taken.trouble else jsonify(next=taken.next)
+    return (jsonify(error=taken.trouble, next=taken.next, beat=taken.beat), 409) if taken.trouble else jsonify(next=taken.next)
 
 
 def _read() -> Delivery:

@@ -11,16 +11,18 @@ FOLDERS = ("core", "audit", "jobs", "portal", "cli")
 NETWORK = {"socket", "smtplib", "ssl", "http", "urllib.request", "aiodns", "pycares", "dns", "ftplib", "imaplib", "poplib", "telnetlib"}
 OPENERS = {
     "audit/reading.py": "the verifier reads a log from a web address; nothing that serves people imports it",
+    "core/access/said.py": "a unix socket of the recorder's on a host: reasons are said over it",
+    "core/access/delivery.py": "the recorder on a host brings its reports to the portal; the portal imports none of it",
     "wsgi.py": "takes over the portal's listening socket",
     "cli/up.py": "makes the portal's listening socket",
 }
-"""Files outside core/net that may know a socket, each with its reason. Of these the first one dials, and is a program of its own."""
+"""Files outside core/net that may know a socket, each with its reason. Of these the verifier and the recorder dial, and are programs of their own."""
 RESULTS = {
     "core/scanner/certificate.py": "hostile bytes raise anything: the field is named as unreadable and the bytes are kept",
     "core/scanner/path.py": "the verifier refuses odd certificates with many types: its words become the reason",
 }
 """Files in which any exception becomes a result, each with the reason."""
-CLOCKS = ("jobs", "portal", "cli", "wsgi.py")
+CLOCKS = ("jobs", "portal", "cli", "wsgi.py", "core/access/recorder.py")
 
 
 @functools.cache
