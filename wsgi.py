@@ -52,7 +52,7 @@ def parts(settings: Settings) -> Parts:
         settings=shown(settings),
         log_folder=Keeper(settings.log_at(settings.data)).public,
         log_witnesses=settings.log_witnesses,
-        status_folder=settings.data / "status" / "public",
+        status_folder=settings.status_at(settings.data) / "public",
     )
 
 

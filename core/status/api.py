@@ -20,8 +20,8 @@ _STATUS_STATES: Final = {"minor": "degraded_performance", "major": "partial_outa
 
 
 def home(told: Told) -> str:
-    """Where the feed's pages are, without a slash at the end: the published copy, else the portal."""
-    return told.feed or told.address
+    """Where the feed's pages are, without a slash at the end: the published copy, else the portal, whose first page is `/status`."""
+    return told.address if told.feed in {"", told.address, f"{told.address}/status"} else told.feed
 
 
 def front(told: Told) -> str:

@@ -23,7 +23,7 @@ _MOST_NUMBER: Final = 2**53
 """From here on readers of JSON no longer tell whole numbers apart."""
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LINK: Final = re.compile(r"(?:[A-Za-z0-9_-]+(?:[/.][A-Za-z0-9_-]+)*/?)?(?:#[a-z-]+)?")
-_ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9._~:/\[\]%-]+[A-Za-z0-9\]]")
+_ADDRESS: Final = re.compile(r"https?://[^\s\"'<>\\^`{|}]*[^\s\"'<>\\^`{|}/]")
 
 
 def encode(told: Told) -> bytes:

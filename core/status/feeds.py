@@ -92,7 +92,7 @@ def _incident(told: Told, incident: Incident) -> Item:
 
 def _access(told: Told, access: SeenAccess) -> Item:
     row = seen_access(access, told)
-    host = f" on {spelled_out(access.host)}" if access.host else ""
+    host = f" on {spelled_out(access.host)}" if access.host and access.kind != "portal" else ""
     title = f"Access to production: {spelled_out(access.role)}, {row.way}{host}"
     last = access.ended_at or access.started_at
     html = _html("said_access.html", row=row)

@@ -18,6 +18,8 @@ from core.status.verdict import name_of, verdict, work_under_way, wrong_parts
 
 ROWS: Final = 8
 """So many accesses stand on the first page, and every open one."""
+OLD: Final = timedelta(minutes=5)
+"""What was known longer ago than this is said to be so."""
 BADGE_WORDS: Final = {"ok": "works", "late": "late", "down": "down", "unmeasured": "not measured"}
 MADE_MARK: Final = "<!-- made {} -->"
 """Stands in every page where a portal puts in that the page is not made anew. What strangers wrote cannot look like it: it is escaped."""
@@ -58,6 +60,7 @@ def _index(told: Told) -> dict[str, Any]:
     rows = [seen_access(each, told) for each in told.accesses]
     return {
         "verdict": verdict(told),
+        "older": not told.unreachable_since and told.known_at is not None and told.made_at - told.known_at > OLD,
         "wrong": wrong_parts(told),
         "work": work_under_way(told),
         "unmeasured": [name_of(each.key) for each in told.components if each.state == "unmeasured"],

@@ -42,7 +42,15 @@ def make_days(odd: dict[int, tuple[int, int, int]] | None = None) -> tuple[Day, 
 def make_component(key: str, state: ComponentState = "ok", says: str = "It works.", days: tuple[Day, ...] | None = None) -> Component:
     """A part that was measured half a minute ago."""
     since = ago(minutes=43) if state in {"late", "down"} else None
-    return Component(key, state, says, f"status.{key}", since, ago() - timedelta(seconds=30), make_days() if days is None else days)
+    return Component(
+        key,
+        state,
+        says,
+        "by asking it, from a process of its own",
+        since,
+        ago() - timedelta(seconds=30),
+        make_days() if days is None else days,
+    )
 
 
 def rich_told() -> Told:
@@ -169,7 +177,7 @@ def make_accesses() -> tuple[SeenAccess, ...]:
     )
     return (
         first,
-        replace(first, ref="ac-2", kind="portal", host="", role="operator", started_at=ago(hours=2), reason="", entries=()),
+        replace(first, ref="ac-2", kind="portal", host="the portal", role="operator", started_at=ago(hours=2), reason="", entries=()),
         replace(
             first,
             ref="ac-3",
@@ -215,7 +223,7 @@ def make_measures() -> tuple[Measure, ...]:
             "Proven every day.",
             "1,284 of 1,284 accounts were restored.",
             ago(hours=6),
-            "",
+            "index.html#h-ba",
         ),
         Measure(
             "offline",
@@ -243,7 +251,7 @@ def make_measures() -> tuple[Measure, ...]:
 
 def empty_told() -> Told:
     """A moment on which nothing was measured, nothing is proven, and nothing happened."""
-    parts = tuple(Component(key, "unmeasured", "It is not measured yet.", f"status.{key}", None, None, ()) for key in COMPONENTS)
+    parts = tuple(Component(key, "unmeasured", "Nobody has measured this yet.", "", None, None, ()) for key in COMPONENTS)
     return Told(MADE, ADDRESS, FEED, "2.4.1", parts)
 
 

@@ -28,7 +28,7 @@ NAMED: dict[tuple[type, str], Any] = {
     (Component, "key"): WORD,
     (Incident, "ref"): WORD,
     (SeenAccess, "ref"): WORD,
-    (Measure, "link"): st.sampled_from(["", "log/", "access/", "log/entries/1/5", "incidents/a-b/"]),
+    (Measure, "link"): st.sampled_from(["", "log/", "access/", "log/entries/1/5", "incidents/a-b/", "index.html#h-ba"]),
     (Told, "address"): st.just("https://keychest.example"),
     (Told, "feed"): st.sampled_from(["", "https://status.keychest.example/keychest"]),
     (Told, "made_at"): st.datetimes(datetime(2000, 1, 1), datetime(2199, 12, 31), timezones=st.just(UTC)),  # noqa: DTZ001 - bounds

@@ -15,7 +15,7 @@ from jsonschema import Draft202012Validator, FormatChecker
 from core.status.feeds import MOST
 from core.status.files import files_of
 from core.status.told import Told
-from tests.status.make import FEED, MADE, ago, calm_told, empty_told, make_incidents, rich_told, unreachable_told
+from tests.status.make import ADDRESS, FEED, MADE, ago, calm_told, empty_told, make_incidents, rich_told, unreachable_told
 
 TOLDS = {"rich": rich_told(), "empty": empty_told(), "calm": calm_told(), "away": unreachable_told()}
 ATOM = "{http://www.w3.org/2005/Atom}"
@@ -222,5 +222,7 @@ def test_the_api_says_what_is_open_over_and_ahead() -> None:
     }
     assert [each["id"] for each in asked(at_work, "scheduled-maintenances/active")["scheduled_maintenances"]] == ["pl-disk01"]
     assert asked(at_work, "scheduled-maintenances/upcoming")["scheduled_maintenances"] == []
-    at_portal = replace(rich_told(), feed=rich_told().address)
-    assert asked(at_portal, "status")["page"]["url"] == "https://keychest.example/status"
+    for feed in ("", ADDRESS, f"{ADDRESS}/status"):
+        at_portal = asked(replace(rich_told(), feed=feed), "summary")
+        assert at_portal["page"]["url"] == f"{ADDRESS}/status"
+        assert at_portal["incidents"][0]["shortlink"] == f"{ADDRESS}/incidents/in-mail77/"

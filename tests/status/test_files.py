@@ -195,6 +195,8 @@ def test_what_is_not_known_is_said_as_such() -> None:
     assert "Since 23 Nov 2026, 08:55. Three places on other networks asked every 15 s, and none was answered." in away
     assert "what the portal last said, at 23 Nov 2026, 08:54" in away
     assert "Works" not in away
+    assert "as they were known at 23 Nov 2026, 08:54: nothing could be asked since" in page(replace(rich_told(), known_at=ago(minutes=20)))
+    assert "nothing could be asked since" not in page(replace(rich_told(), known_at=ago(minutes=4)))
     assert "What this page says was known at 23 Nov 2026, 08:54" in page(unreachable_told(), "access/index.html")
     assert "Not yet" in page(rich_told(), "measures/index.html")
     assert "There is no evidence yet" in page(rich_told(), "measures/index.html")
