@@ -19,6 +19,7 @@ from audit.entry import Sealed
 from audit.kinds import ROTATED, STARTED
 from audit.tables import Log, LogEntry, OutboxEvent, PrivatePart
 from core.store.base import Utc
+from core.store.db import CHUNK
 
 Place = tuple[int, int]
 Matches = Callable[[sa.Cast[str]], sa.ColumnElement[bool]]
@@ -86,6 +87,23 @@ def told_to(session: Session, account_ref: str, wanted: Wanted, *, after: Place 
     return tuple(
         Told(entry.log, entry.index, part.at, part.kind, part.actor, part.account_ref, entry.body, part.sealed) for entry, part in rows
     )
+
+
+def told_at(session: Session, places: Collection[Place]) -> tuple[Told, ...]:
+    """The entries at these places that were not erased, in the log's order, with every value: for a few, as what is public of them."""
+    listed = sorted(places)
+    same = sa.and_(LogEntry.log == PrivatePart.log, LogEntry.index == PrivatePart.index)
+    found: list[Told] = []
+    for log in sorted({number for number, _ in listed}):
+        indexes = [index for number, index in listed if number == log]
+        for begin in range(0, len(indexes), CHUNK):
+            some = PrivatePart.index.in_(indexes[begin : begin + CHUNK])
+            chosen = sa.select(LogEntry, PrivatePart).join_from(PrivatePart, LogEntry, same).where(PrivatePart.log == log, some)
+            found += [
+                Told(entry.log, entry.index, part.at, part.kind, part.actor, part.account_ref, entry.body, part.sealed)
+                for entry, part in session.execute(chosen.order_by(PrivatePart.index))
+            ]
+    return tuple(found)
 
 
 def not_sealed_yet(session: Session, account_ref: str, *, most: int) -> tuple[OutboxEvent, ...]:

@@ -22,7 +22,7 @@ from core.status.codec import encode
 from core.status.files import files_of
 from core.status.mirror import MirrorError
 from core.status.placing import put_files
-from core.status.watching import Watcher, WatchError
+from core.status.watching import REASONS, Watcher, WatchError
 from core.targets import Target, TargetError, open_target
 
 _EVERY_S: Final = 60.0
@@ -106,7 +106,7 @@ def watch(*, url: str, folder: Path, state: Path | None, name: str, every: float
 def look_once(watcher: Watcher, now: datetime) -> bool:
     """One look, and the copy made anew; whether all is well. Raises OSError."""
     told = watcher.turn(now)
-    put_files(watcher.folder, files_of(told))
+    put_files(watcher.folder, files_of(told) | ({REASONS: watcher.reasons} if watcher.reasons else {}))
     watcher.keep(encode(watcher.last) if watcher.last else None)
     states = {each.key: each.state for each in told.components}
     return states["portal"] == "ok" and "down" not in states.values()

@@ -17,6 +17,8 @@ from typing import Final
 
 from sqlalchemy.exc import SQLAlchemyError
 
+from audit.activity_file import activity_file
+from audit.published import UnreadableError
 from audit.reading import Folder
 from cli.shell import process
 from core.actions.access import close_shell, note_silent_hosts
@@ -32,11 +34,11 @@ from core.status.faults import faults_of
 from core.status.files import files_of
 from core.status.gathering import Asked, Place, placed, told_now, told_without
 from core.status.gathering import ask as ask_all
-from core.status.incidents import told_incidents
 from core.status.measuring import Measured, Probe, Samples, a_day_ago, keep_tally, measure, read_tally, sampled
 from core.status.mirror import MirrorError, mirror
 from core.status.placing import log_files, put_files, put_to
 from core.status.told import SeenLog, Told
+from core.status.watching import REASONS
 from core.store.access import changed_at as access_changed_at
 from core.store.access import open_shells
 from core.store.db import Sessions
@@ -76,6 +78,8 @@ class Feed:
     there: dict[str, dict[str, str]] = field(default_factory=dict)
     marks: tuple[datetime | None, datetime | None] | None = None
 
+    reasons: bytes = b""
+
     @property
     def public(self) -> Path:
         """Where the files are that the portal serves."""
@@ -109,27 +113,41 @@ class Feed:
             told = self._told(asked, head, now)
         self.last = told
         self._keep()
-        put_files(self.public, files_of(told))
+        self.reasons = self._opened(asked)
+        put_files(self.public, self.files(told))
         self._publish(told)
         return told
+
+    def files(self, told: Told) -> dict[str, bytes]:
+        """The feed's files, and what opens the reasons of accesses."""
+        return files_of(told) | ({REASONS: self.reasons} if self.reasons else {})
+
+    def _opened(self, asked: Asked | None) -> bytes:
+        """A file that `python -m audit open` checks; as it was where the database does not answer."""
+        if asked is None:
+            return self.reasons
+        told = activity_file(asked.reasons, self.index.logs, lambda number: asked.keys.get(number, ()))
+        return json.dumps(told, indent=1).encode()
 
     def look_only(self, now: datetime) -> Told:
         """What is so now, by what others measured. Nothing is kept."""
         self.load()
+        head = self._head()
         asked = within(lambda: self._asked(now), PATIENCE_S)
-        return self._told(asked, self._head(), now)
+        self.reasons = self._opened(asked)
+        return self._told(asked, head, now)
 
     def put(self, told: Told, folder: Path) -> int:
         """The whole feed, the logs too, in another folder; how many files said something new. Raises OSError, MirrorError."""
         folder.mkdir(mode=0o755, parents=True, exist_ok=True)
-        return mirror(Folder(self.index.folder), folder / "log") + put_files(folder, files_of(told))
+        return mirror(Folder(self.index.folder), folder / "log") + put_files(folder, self.files(told))
 
     def put_at(self, told: Told, target: Target) -> int:
         """As `put`, at a target. Raises TargetError, OSError."""
         there = self.there.setdefault(target.shown, {})
         tiles = log_files(self.index.folder, there)
         first = put_to(target, {name: tiles[name] for name in tiles if "/tile/" in name}, there)
-        return first + put_to(target, tiles | files_of(told), there)
+        return first + put_to(target, tiles | self.files(told), there)
 
     def _asked(self, now: datetime) -> Asked | None:
         try:
@@ -141,7 +159,7 @@ class Feed:
                         if place != f"shell:{process(_pid(place))}":
                             close_shell(session, _WORKER, ref=ref, ending="lost", now=now)
             with self.sessions.reading() as session:
-                return ask_all(session, looking.look(session, now), told_incidents)
+                return ask_all(session, looking.look(session, now), self.index)
         except SQLAlchemyError as error:
             log.warning("The database does not answer: %s", type(error).__name__)
             return None
@@ -166,7 +184,7 @@ class Feed:
     def _head(self) -> SeenLog | None:
         try:
             return self.index.read_on()
-        except (OSError, ValueError) as error:
+        except UnreadableError as error:
             log.warning("The published log cannot be read: %s", error)
             return None
 

@@ -14,7 +14,6 @@ from typing import Final
 from urllib.parse import unquote, urlsplit
 
 from audit.keeper import Keeper
-from audit.note import Verifier
 from cli.status_feed import Feed
 from config import SettingError, Settings
 from core.net.provider import trusting
@@ -39,11 +38,10 @@ def made(settings: Settings, data: Path | None = None, *, address: str = "", alo
         tls = trusting(settings.extra_roots)
     except OSError as error:
         raise SettingError(f"KEYCHEST_EXTRA_ROOTS: {settings.extra_roots} cannot be used ({error.strerror or 'no certificate'}).") from None
-    witnesses = tuple(Verifier.read(vkey) for vkey, _ in settings.log_witnesses)
     feed = Feed(
         sessions=Sessions(make_engine(settings.database("worker"))),
         folder=settings.status_at(data),
-        index=Index(Keeper(settings.log_at(data)).public, witnesses),
+        index=Index(Keeper(settings.log_at(data)).public, settings.log_witnesses),
         place=Place(address, settings.status_address(address), "", _ways(settings)),
         longest_age=timedelta(seconds=settings.backup_max_age_s),
         delay=timedelta(minutes=settings.incident_delay_min),

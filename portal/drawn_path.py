@@ -10,7 +10,7 @@ from typing import Final
 
 from markupsafe import Markup
 
-from portal.published import Bounds, Step
+from audit.published import Bounds, Step
 
 ROW: Final = 56
 _TOP, _BOTTOM, _LABEL = 18, 36, 4

@@ -32,6 +32,7 @@ PUBLIC: Final[Mapping[str, str]] = {
     "status.show": "the status page is for everybody; it is made of one public value, which holds nothing of any account",
     "status.measures": "as status.show: what was promised in public",
     "status.access": "as status.show: accesses by role, never by person",
+    "status.reasons": "as status.show: reasons that strangers read anyway, with what opens them in the log",
     "status.incident": "as status.show: what was published of one incident",
     "status.feed": "as status.show, for feed readers",
     "status.api": "as status.show, for programs",

@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from typing import Any, Final
 
 from audit.kinds import KINDS, UNKNOWN
-from portal.published import told_in
+from audit.published import told_in
 
 BY: Final[Mapping[str, str]] = {
     "person": "a person",

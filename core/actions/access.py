@@ -17,6 +17,7 @@ from core.actions.reported import Signed, settle_open, take_report
 from core.reported import MOST_REASON, Beat, ReportError, checked_key, is_host_name
 from core.store.access import Access, Host, host_named, report_texts
 from core.store.base import new_ref
+from core.store.named import named_in
 
 SILENT_AFTER: Final = timedelta(minutes=5)
 """Hosts send a heartbeat each minute."""
@@ -109,9 +110,7 @@ def refuse_delivery(session: Session, *, host_id: int, why: str, now: datetime) 
 def give_reason(session: Session, actor: Actor, *, ref: str, reason: str, now: datetime) -> bool:
     """Say why somebody was there; False where no such access is known. The first reason stands. Strangers read it. Raises Refused."""
     require_installation(actor, Permission.OPERATE)
-    said = " ".join(reason.split())
-    if not LEAST_REASON <= len(said) <= MOST_REASON or not said.isprintable():
-        raise Refused(f"Say in {LEAST_REASON} to {MOST_REASON} plain characters why: strangers read it. Nothing was changed.", "reason")
+    said = _for_strangers(session, reason)
     access = session.scalar(sa.select(Access).where(Access.ref == ref).with_for_update())
     if access is None:
         return False
@@ -125,9 +124,7 @@ def give_reason(session: Session, actor: Actor, *, ref: str, reason: str, now: d
 def open_shell(session: Session, actor: Actor, *, reason: str, person: str, place: str, writing: bool, now: datetime) -> str:
     """Somebody opens a shell on the store: the access's reference. `place`: which process that is. Raises Refused for no reason."""
     require_terminal(actor)
-    said = " ".join(reason.split())
-    if not LEAST_REASON <= len(said) <= MOST_REASON or not said.isprintable():
-        raise Refused(f"Say with --reason, in {LEAST_REASON} to {MOST_REASON} plain characters, why: strangers read it.", "reason")
+    said = _for_strangers(session, reason)
     access = Access(
         ref=new_ref(), host_id=None, session=place, kind="database", role="administrator", person=person, started_at=now, recorded_at=now,
         ended_at=None, skewed_s=None, reason=said, reason_at=now,
@@ -156,6 +153,16 @@ def note_silent_hosts(session: Session, actor: Actor, *, now: datetime) -> list[
         host.silent_at = now
         append(session, Event("host.fell_silent.v1", now, actor.name, public={"host": host.name}))
     return [host.name for host in found]
+
+
+def _for_strangers(session: Session, reason: str) -> str:
+    """A reason in one line. Raises Refused for one that is none, and for one that names what is somebody's."""
+    said = " ".join(reason.split())
+    if not LEAST_REASON <= len(said) <= MOST_REASON or not said.isprintable():
+        raise Refused(f"Say in {LEAST_REASON} to {MOST_REASON} plain characters why: strangers read it. Nothing was changed.", "reason")
+    if word := named_in(session, said):
+        raise Refused(f"Strangers read the reason, and {word} is somebody's here. Say it without. Nothing was changed.", "reason")
+    return said
 
 
 def _replayed(told: Beat, host: Host) -> str:

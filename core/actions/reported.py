@@ -14,6 +14,7 @@ from audit.log import Event, append
 from core.reported import MOST_OPEN, Report
 from core.store.access import Access, AccessReport, Host
 from core.store.base import new_ref
+from core.store.named import named_in
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +48,7 @@ def take_report(session: Session, host: Host, signed: Signed, now: datetime) -> 
         append(session, Event("access.completed.v1", now, "worker", public={"access": access.ref, "kind": report.kind}))
     elif report.what == "reason" and not access.reason:
         access.reason, access.reason_at = " ".join(report.reason.split()), now
+        access.hidden = bool(named_in(session, access.reason))
         public: dict[str, Value] = {"access": access.ref, "late": False}
         append(session, Event("access.reasoned.v1", now, "worker", public=public, private={"reason": access.reason}))
 

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from typing import Final
 
 from sqlalchemy.orm import Session
 
-from core.status.entries import Entry
+from audit.asked import Told as LogTold
+from audit.asked import keys_of, told_at
+from core.status.entries import Entry, Index
+from core.status.incidents import told_incidents
 from core.status.looking import Looked, seen_backups, seen_scans
 from core.status.measuring import Tally, components
 from core.status.promises import Circumstances, promises
@@ -20,6 +23,10 @@ SHOWN: Final = timedelta(days=90)
 MOST_ACCESSES: Final = 1_000
 OWN: Final = "the portal"
 """How the installation itself is called among hosts."""
+TO_OWNERS: Final = "An operator looked at an account as its viewer; its owners were told why."
+NOT_FOR_STRANGERS: Final = "A reason was given. It names what is somebody's, so it is not told here."
+"""What strangers read instead of a reason that is not for them."""
+_MOST_REASONS: Final = 200
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,19 +41,30 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the database said. `made_a_day_ago`: scans made until then, all told."""
+    """What the database said. `reasons`: entries that open reasons; `keys`: every key that each log signed with."""
 
     looked: Looked
     accesses: tuple[AccessLine, ...]
     hosts: tuple[HostLine, ...]
     incidents: tuple[Incident, ...]
+    reasons: tuple[LogTold, ...] = ()
+    keys: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
 
-def ask(session: Session, looked: Looked, incidents: Callable[[Session, datetime], tuple[Incident, ...]]) -> Asked:
-    """Everything that a page of 90 days shows."""
+def ask(session: Session, looked: Looked, index: Index) -> Asked:
+    """Everything that a page of 90 days shows. `index`: of what is published."""
     since = looked.at - SHOWN
     lines = accesses_since(session, since, looked.at, most=MOST_ACCESSES)
-    return Asked(looked, lines, hosts_there(session), incidents(session, since))
+    keys = {log.number: keys_of(session, log.number) for log in index.logs}
+    said = reasons(session, lines, index.accesses)
+    return Asked(looked, lines, hosts_there(session), told_incidents(session, since), said, keys)
+
+
+def reasons(session: Session, lines: Sequence[AccessLine], entries: Mapping[str, list[Entry]]) -> tuple[LogTold, ...]:
+    """The entries that commit to reasons which strangers read, each with what opens the reason and nothing else."""
+    public = [line for line in lines if line.reason and not line.hidden][:_MOST_REASONS]
+    found = told_at(session, [entry for line in public for entry in entries.get(line.ref, ())])
+    return tuple(replace(each, sealed={"reason": each.sealed["reason"]}) for each in found if "reason" in each.sealed)
 
 
 def told_now(asked: Asked, tally: Tally, log: SeenLog | None, entries: tuple[Mapping[str, list[Entry]], ...], made_before: int) -> Told:
@@ -85,10 +103,9 @@ def placed(told: Told, place: Place) -> Told:
 
 
 def _access(line: AccessLine, entries: Sequence[Entry]) -> SeenAccess:
-    return SeenAccess(
-        line.ref, line.host or OWN, line.kind, line.role, line.started_at, line.ended_at, line.ending, line.reason, line.skewed_s,
-        tuple(entries),
-    )  # fmt: skip
+    reason = line.reason if not line.hidden else TO_OWNERS if line.account else NOT_FOR_STRANGERS
+    times = (line.started_at, line.ended_at, line.ending)
+    return SeenAccess(line.ref, line.host or OWN, line.kind, line.role, *times, reason, line.skewed_s, tuple(entries))
 
 
 def _host(line: HostLine) -> SeenHost:

@@ -26,6 +26,8 @@ STALE: Final = timedelta(minutes=5)
 MOST_FEED_BYTES: Final = 16 * 1024 * 1024
 KEPT: Final = timedelta(days=90)
 FEED: Final = "api/v2/keychest.json"
+REASONS: Final = "access/reasons.json"
+"""It is no page of the feed's, and is copied as it is."""
 _MOST_KEPT: Final = 50
 _FORM: Final = "keychest-watch-1"
 
@@ -62,6 +64,7 @@ class Watcher:
     failing_since: datetime | None = None
     outages: list[tuple[datetime, datetime | None]] = field(default_factory=list)
     mirrored: str = ""
+    reasons: bytes = b""
 
     def load(self) -> None:
         """What was kept. Raises WatchError."""
@@ -82,6 +85,7 @@ class Watcher:
         if seen.told is not None:
             self.last = seen.told
             self.mirrored = self._mirror()
+            self.reasons = self._reasons() or self.reasons
         return self._told(seen, now)
 
     def keep(self, raw: bytes | None = None) -> None:
@@ -145,6 +149,14 @@ class Watcher:
         except MirrorError as error:
             return str(error)
         return ""
+
+    def _reasons(self) -> bytes:
+        """What opens the reasons; b"" where there is nothing that can be used."""
+        try:
+            answer = ask(f"{self.url}/{REASONS}", tls=self.tls, most_bytes=MOST_FEED_BYTES)
+        except Unanswered:
+            return b""
+        return answer.body if answer.status == 200 else b""  # noqa: PLR2004 - as HTTP has it
 
     def _told(self, seen: Seen, now: datetime) -> Told:
         last = self.last or Told(now, self.url, "", "", ())

@@ -61,6 +61,7 @@ class Access(Base):
     `kind` is ssh, sftp, database or portal; `role` what strangers read of the person ("administrator"); `person` and `origin` (from where)
     are for the installation's auditors alone. Times are the host's; `skewed_s`: how far its clock was from ours, where that is known
     and worth a word. `ending` is "" while it is open, else "closed", or "lost" where the host stopped before it could say so.
+    `hidden`: the reason names what is somebody's, and strangers are told only that there is one.
     """
 
     __tablename__ = "accesses"
@@ -79,6 +80,7 @@ class Access(Base):
     skewed_s: Mapped[int | None]
     reason: Mapped[str] = mapped_column(sa.Text, default="")
     reason_at: Mapped[datetime | None]
+    hidden: Mapped[bool] = mapped_column(default=False)
     __table_args__ = (
         index_where("session <> ''", "uq_accesses_session", "host_id", "session", unique=True),
         sa.Index("ix_accesses_started", "started_at"),
@@ -101,6 +103,7 @@ class AccessLine:
     ending: str
     reason: str
     reason_at: datetime | None
+    hidden: bool
     skewed_s: int | None
 
 
@@ -164,7 +167,7 @@ def accesses_since(session: Session, since: datetime, now: datetime, *, most: in
 def _line(access: Access, host: str) -> AccessLine:
     return AccessLine(
         access.ref, host, access.kind, access.role, access.person, access.origin, "", access.started_at, access.ended_at, access.ending,
-        access.reason, access.reason_at, access.skewed_s,
+        access.reason, access.reason_at, access.hidden, access.skewed_s,
     )  # fmt: skip
 
 
@@ -173,7 +176,7 @@ def _look(look: Impersonation, email: str, account: str, now: datetime) -> Acces
     over = until <= now
     return AccessLine(
         look.ref, "", "portal", "operator", email, "", account, look.began_at, until if over else None, "closed" if over else "",
-        look.reason, look.began_at, None,
+        look.reason, look.began_at, True, None,
     )  # fmt: skip
 
 

@@ -119,6 +119,7 @@ def upgrade() -> None:
         sa.Column("skewed_s", BigId, nullable=True),
         sa.Column("reason", sa.Text(), nullable=False),
         sa.Column("reason_at", Utc(), nullable=True),
+        sa.Column("hidden", sa.Boolean(), nullable=False),
         sa.ForeignKeyConstraint(["host_id"], ["hosts.id"], name=op.f("fk_accesses_host_id_hosts")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_accesses")),
         sa.UniqueConstraint("ref", name=op.f("uq_accesses_ref")),

@@ -10,20 +10,20 @@ from flask import Blueprint, Response, request
 from flask.typing import ResponseReturnValue
 from sqlalchemy.orm import Session
 
+from audit.activity_file import MOST, activity_file
 from audit.asked import Told, keys_of, not_sealed_yet, told_to
+from audit.published import PublishedLog, UnreadableError, published_logs
 from audit.tables import OutboxEvent
 from core.actions.activity import download_activity
 from core.actions.policy import Actor, Permission, require, require_person
 from core.store.teams import left_since, team
 from portal.activity import GROUPS, Line, People, line
 from portal.activity_asked import OTHER, read, without_place
-from portal.activity_file import MOST, activity_file
 from portal.gate import gate
 from portal.html import page
 from portal.identity import person
 from portal.log_shown import coarse
 from portal.parts import acting, let_go, looking, now, parts, reading
-from portal.published import PublishedLog, UnreadableError, published_logs
 
 views = Blueprint("activity", __name__, url_prefix="/activity")
 _ROWS: Final = 30

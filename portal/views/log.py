@@ -9,6 +9,7 @@ from typing import Final
 from flask import Blueprint, Response, abort, request
 from flask.typing import ResponseReturnValue
 
+from audit.published import PublishedLog, UnreadableError, folder_of, published_logs
 from audit.tiles import CHECKPOINT, CONTINUED, Tile
 from audit.tree import leaf_hash
 from portal.drawn_path import bounds, proof_path
@@ -16,7 +17,6 @@ from portal.html import public_page
 from portal.identity import for_everybody
 from portal.log_shown import HIDDEN, coarse
 from portal.parts import now, parts
-from portal.published import PublishedLog, UnreadableError, folder_of, published_logs
 
 views = Blueprint("log", __name__, url_prefix="/log")
 views.before_request(for_everybody)

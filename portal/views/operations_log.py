@@ -14,6 +14,7 @@ from flask.typing import ResponseReturnValue
 from audit.asked import Place, Told, Waiting, newest_log, told_of_all, waiting
 from audit.keeper import STANDING
 from audit.kinds import KINDS
+from audit.published import Cosigned, PublishedLog, UnreadableError, published_logs
 from core.actions.policy import Actor, Permission, require_installation
 from core.store.heartbeats import heartbeats
 from portal.activity_asked import place
@@ -22,7 +23,6 @@ from portal.gate import gate
 from portal.html import page
 from portal.log_shown import Coarse, coarse
 from portal.parts import now, parts, reading
-from portal.published import Cosigned, PublishedLog, UnreadableError, published_logs
 
 views = Blueprint("operations_log", __name__, url_prefix="/operations/log")
 _ROWS: Final = 30

@@ -49,6 +49,12 @@ def access() -> ResponseReturnValue:
     return _page("access/index.html")
 
 
+@views.get("/access/reasons.json")
+def reasons() -> ResponseReturnValue:
+    """What opens the reasons that the log commits to, for `python -m audit open`."""
+    return _file("access/reasons.json", _JSON)
+
+
 @views.get("/incidents/<string(maxlength=64):ref>/")
 def incident(ref: str) -> ResponseReturnValue:
     """One incident or planned work."""

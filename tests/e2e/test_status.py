@@ -137,6 +137,9 @@ def strangers_prove(copy: Copy, folder: Path) -> None:
     told = copy.told()
     (access,) = told.accesses
     assert (access.host, access.kind, access.role, access.ending, access.reason) == ("web-1", "sftp", "administrator", "closed", WHY)
+    code, said = run(alone, "open", copy.folder / "access" / "reasons.json")
+    assert code == 0, said
+    assert WHY in said
     assert told.backups is not None
     assert (told.backups.accounts, told.backups.restorable) == (0, 0)
     for _, index in (*access.entries, *told.backups.drill):

@@ -196,6 +196,17 @@ def test_a_reason_is_given_later_and_once(site: Site, host: TestHost) -> None:
     assert lines(site)[0].reason == "the relay's queue was stuck"
 
 
+def test_a_reason_that_names_what_is_somebody_s_is_not_for_strangers(site: Site, host: TestHost) -> None:
+    site.add("shop.example.org")
+    named = "a look at shop.example.org, which is down"
+    reports = [host.opened(NOW, "s1"), host.report("reason", NOW, session="s1", reason=named)]
+    deliver(site, host.delivery(NOW, [*reports, host.opened(NOW, "s2")], still=["s1", "s2"]))
+    second, first = sorted(lines(site), key=lambda line: line.reason)
+    assert (first.reason, first.hidden) == (named, True)
+    with site.sessions.writing() as session, pytest.raises(Refused, match=r"shop\.example\.org is somebody's"):
+        give_reason(session, TERMINAL, ref=second.ref, reason=named, now=NOW)
+
+
 def test_hosts_are_trusted_by_who_runs_the_installation_and_retired(site: Site, host: TestHost) -> None:
     with site.sessions.writing() as session:
         for name, key, word in (

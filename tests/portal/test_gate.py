@@ -101,6 +101,7 @@ MATRIX: dict[tuple[str, str], tuple[int, ...]] = {
     ("GET", "/index.html"): (503,) * 5,
     ("GET", "/measures/"): (503,) * 5,
     ("GET", "/access/"): (503,) * 5,
+    ("GET", "/access/reasons.json"): (404,) * 5,
     ("GET", "/incidents/<string(maxlength=64):ref>/"): (404,) * 5,
     ("GET", "/feed.atom"): (404,) * 5,
     ("GET", "/feed.json"): (404,) * 5,

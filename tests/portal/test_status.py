@@ -113,5 +113,5 @@ def test_every_public_page_leads_to_it(fed: Site, folder: Path) -> None:
     publish(folder, rich_told())
     assert '<a href="/status">Status</a>' in fed.client().get("/sign-in").text
     assert {name for name in PUBLIC if name.startswith("status.")} == {
-        f"status.{name}" for name in ("show", "measures", "access", "incident", "feed", "api", "badge")
+        f"status.{name}" for name in ("show", "measures", "access", "reasons", "incident", "feed", "api", "badge")
     }

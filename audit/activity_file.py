@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any, Final
 
 from audit.asked import Told
+from audit.published import PublishedLog
 from audit.tiles import TileError
 from audit.tree import HashOf, included, inclusion_proof, leaf_hash
-from portal.published import PublishedLog
 
 FORM: Final = "keychest-activity/1"
 MOST: Final = 5_000
