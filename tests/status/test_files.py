@@ -191,6 +191,10 @@ def test_what_is_not_known_is_said_as_such() -> None:
     ):
         assert words in text, words
     assert "Nothing is measured yet" in page(empty_told(), "measures/index.html")
+    silent = replace(rich_told(), accesses=())
+    assert "Of the silent ones nobody knows" in page(silent)
+    assert "none of them saw a person" in page(replace(silent, hosts=silent.hosts[:1]))
+    assert "Who was on the machines themselves, this page cannot say" in page(replace(rich_told(), hosts=()))
     away = page(unreachable_told())
     assert "Since 23 Nov 2026, 08:55. Three places on other networks asked every 15 s, and none was answered." in away
     assert "what the portal last said, at 23 Nov 2026, 08:54" in away
