@@ -180,6 +180,33 @@ def test_the_first_page_says_what_the_feed_says() -> None:
     assert not re.search(r"\d (s|min|h|days?) ago", text)
 
 
+def test_badges_say_in_words_how_things_are() -> None:
+    said = {}
+    for name, told in TOLDS.items():
+        for path, content in files_of(told).items():
+            if path.startswith("badge/"):
+                root = ET.fromstring(content.decode())
+                said[name, path[6:-4]] = root.findtext("{http://www.w3.org/2000/svg}title")
+                assert root.get("aria-label") == said[name, path[6:-4]]
+                assert ": ".join(root.itertext()).count(said[name, path[6:-4]] or "none") == 2, "in the title, and drawn"
+    assert (said["rich", "status"], said["rich", "notifications"], said["rich", "log"]) == (
+        "KeyChest: in part",
+        "Notifications: late",
+        "The log: works",
+    )
+    assert (said["calm", "status"], said["empty", "status"]) == ("KeyChest: works", "KeyChest: not measured")
+    assert (said["away", "status"], said["away", "log"]) == ("KeyChest: not reached", "The log: not reached")
+
+
+def test_where_logs_follow_each_other_each_proof_names_its_own() -> None:
+    rich = rich_told()
+    assert rich.log is not None
+    text = page(replace(rich, log=replace(rich.log, number=2)))
+    assert "audit verify https://keychest.example/log --log 1 --entry 48200" in text
+    assert "audit verify https://keychest.example/log --log 2 --since seen.txt" in text
+    assert "--log" not in page(rich)
+
+
 def test_what_is_not_known_is_said_as_such() -> None:
     text = page(empty_told())
     for words in (
