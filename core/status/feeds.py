@@ -36,10 +36,10 @@ class Item:
 def feeds(told: Told) -> dict[str, bytes]:
     """`feed.atom` and `feed.json`."""
     found = items(told)
-    updated = max((each.updated for each in found), default=told.made_at)
+    updated = max((each.updated for each in found), default=told.made_at.replace(hour=0, minute=0, second=0, microsecond=0))
     values = {"id": _tag(told, "status"), "title": TITLE, "subtitle": SUBTITLE, "home": front(told), "version": spelled_out(told.version)}
     atom = render("status/feed.atom", items=found, updated=_at(updated), here=f"{home(told)}/feed.atom", at=_at, **values)
-    return {"feed.atom": atom.encode(), "feed.json": as_json(_json(told, found))}
+    return {"feed.atom": atom.encode() + b"\n", "feed.json": as_json(_json(told, found))}
 
 
 def items(told: Told) -> list[Item]:

@@ -39,8 +39,9 @@ def verdict(told: Told) -> Verdict:
         indicator = _RANK[level]
         return Verdict(indicator, "bad" if level > 1 else "soon", _title(wrong, open_now), BADGE[indicator] if level else "open incident")
     if unmeasured:
-        everything = len(unmeasured) == len(told.components)
-        return Verdict("minor", "unk", "Nothing is measured yet" if everything else "All that is measured works", "not measured")
+        if len(unmeasured) == len(told.components):
+            return Verdict("minor", "unk", "Nothing is measured yet", "not measured")
+        return Verdict("minor", "unk", "All that is measured works", "not all measured")
     if work_under_way(told):
         return Verdict("maintenance", "info", "All works while planned work goes on", BADGE["maintenance"])
     return Verdict("none", "ok", "All works", BADGE["none"])

@@ -69,6 +69,20 @@ def test_the_files_are_served_as_they_are_to_everybody(fed: Site, folder: Path) 
     assert client.get("/incidents/in-mail77").data == files["incidents/in-mail77/index.html"]
 
 
+def test_the_pages_need_neither_cookie_nor_database(fed: Site, folder: Path) -> None:
+    fed.sessions.engine.dispose()
+    Path(str(fed.sessions.engine.url.database)).unlink()
+    clients = (fed.client(), fed.client("owner"))
+    for status in (503, 200):
+        for client in clients:
+            for path in ("/status", "/measures/", "/access/", "/incidents/in-mail77/"):
+                answer = client.get(path)
+                assert answer.status_code == status, path
+                assert "Set-Cookie" not in answer.headers
+                assert "Cookie" not in answer.headers.get("Vary", "")
+        publish(folder, rich_told())
+
+
 def test_nothing_else_is_served(fed: Site, folder: Path) -> None:
     publish(folder, rich_told())
     (folder.parent / "secret.json").write_text("{}")

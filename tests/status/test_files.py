@@ -180,6 +180,33 @@ def test_the_first_page_says_what_the_feed_says() -> None:
     assert not re.search(r"\d (s|min|h|days?) ago", text)
 
 
+def test_badges_say_in_words_how_things_are() -> None:
+    said = {}
+    for name, told in TOLDS.items():
+        for path, content in files_of(told).items():
+            if path.startswith("badge/"):
+                root = ET.fromstring(content.decode())
+                said[name, path[6:-4]] = root.findtext("{http://www.w3.org/2000/svg}title")
+                assert root.get("aria-label") == said[name, path[6:-4]]
+                assert ": ".join(root.itertext()).count(said[name, path[6:-4]] or "none") == 2, "in the title, and drawn"
+    assert (said["rich", "status"], said["rich", "notifications"], said["rich", "log"]) == (
+        "KeyChest: in part",
+        "Notifications: late",
+        "The log: works",
+    )
+    assert (said["calm", "status"], said["empty", "status"]) == ("KeyChest: works", "KeyChest: not measured")
+    assert (said["away", "status"], said["away", "log"]) == ("KeyChest: not reached", "The log: not reached")
+
+
+def test_where_logs_follow_each_other_each_proof_names_its_own() -> None:
+    rich = rich_told()
+    assert rich.log is not None
+    text = page(replace(rich, log=replace(rich.log, number=2)))
+    assert "audit verify https://keychest.example/log --log 1 --entry 48200" in text
+    assert "audit verify https://keychest.example/log --log 2 --since seen.txt" in text
+    assert "--log" not in page(rich)
+
+
 def test_what_is_not_known_is_said_as_such() -> None:
     text = page(empty_told())
     for words in (
@@ -191,6 +218,10 @@ def test_what_is_not_known_is_said_as_such() -> None:
     ):
         assert words in text, words
     assert "Nothing is measured yet" in page(empty_told(), "measures/index.html")
+    silent = replace(rich_told(), accesses=())
+    assert "Of the silent ones nobody knows" in page(silent)
+    assert "none of them saw a person" in page(replace(silent, hosts=silent.hosts[:1]))
+    assert "Who was on the machines themselves, this page cannot say" in page(replace(rich_told(), hosts=()))
     away = page(unreachable_told())
     assert "Since 23 Nov 2026, 08:55. Three places on other networks asked every 15 s, and none was answered." in away
     assert "what the portal last said, at 23 Nov 2026, 08:54" in away
