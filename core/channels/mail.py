@@ -27,7 +27,7 @@ SUBJECTS = {
 }
 
 
-class _Whole(UniqueUnstructuredHeader, BaseHeader):
+class _Whole(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  # the library combines the two likewise
     """A header that is never folded: a long address would become encoded words, which mail programs do not read as one (RFC 2369)."""
 
     def fold(self, *, policy: Policy) -> str:
