@@ -11,7 +11,7 @@ from typing import Any
 
 import click
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 from rich.text import Text
 
 from cli import place
@@ -128,7 +128,8 @@ def list_command(as_json: bool, data: Path | None) -> None:
     if as_json:
         print(json.dumps([_plain(each) for each in rows.values()], indent=1, default=lambda at: at.isoformat()))
         return
-    table = Table("Incident", "Title", "State", "Impact", "Seen by", "Opened", box=None)
+    ref = Column("Incident", no_wrap=True, min_width=16)
+    table = Table(ref, "Title", "State", "Impact", "Seen by", "Opened", box=None)
     for each in rows.values():
         table.add_row(each.ref, Text(each.title), each.state, each.impact, _seen(each), f"{each.opened_at:%Y-%m-%d %H:%M} UTC")
     Console().print(table if rows else "There is no incident, and there was none.")

@@ -21,8 +21,8 @@ class StatusSettings:
     )
     status_url: str = setting(
         "KEYCHEST_STATUS_URL",
-        "Address of the published copy of the status feed, best on another machine and under another name than the portal. Unset: the "
-        "portal's own, `KEYCHEST_BASE_URL` and `/status`.",
+        "Address of the published copy of the status feed, best on another machine and under another name than the portal. Unset: "
+        "`KEYCHEST_BASE_URL`, the portal's own.",
         default="",
         read=readers.url,
     )
@@ -48,4 +48,4 @@ class StatusSettings:
 
     def status_address(self, public_url: str) -> str:
         """Where the feed is read, without a slash at its end."""
-        return self.status_url or f"{public_url}/status"
+        return self.status_url or public_url

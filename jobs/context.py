@@ -34,6 +34,8 @@ class Context:
     purge_url: str = ""
     """The login that may delete what lay in the bin long enough; "": nobody may."""
     opted_out: OptedOut = field(default_factory=OptedOut)
+    status_address: str = ""
+    """Where the status feed is read; "": at the portal."""
     public_scan_allow: tuple[Network, ...] = ()
     """Private ranges that spot checks may dial: none, but in the demonstration, whose servers are all on this machine."""
 

@@ -94,6 +94,7 @@ def _composed(context: Context, letter: Letter, token: str, told: Mapping[str, o
         until=until,
         email=letter.email,
         portal_url=context.public_url,
+        feed=context.status_address or context.public_url,
     )
     subject, _, body = text.strip().partition("\n")
     return Composed(letter.ref, letter.email, subject.strip(), body.strip() + "\n", context.public_url, context.now(), leave=leave)

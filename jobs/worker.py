@@ -119,6 +119,7 @@ def make_context(settings: Settings) -> Context:
         scan_lease_s=settings.scan_lease_s,
         smtp_url=settings.smtp_url,
         mail_from=settings.mail_from,
+        status_address=settings.status_address(settings.public_url),
         plan=Plan(**settings.backups()),
         purge_url=purge_url(settings),
         opted_out=settings.never_scan,

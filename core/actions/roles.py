@@ -23,7 +23,8 @@ WORDS: Final[Mapping[Permission, str]] = {
     Permission.MANAGE_TEAM: "Invite people, change roles, remove members and bring them back",
     Permission.MANAGE_ACCOUNT: "Name the account, ask its members for a second factor, remove it and bring it back",
     Permission.SEE_OPERATIONS: "See backups and alarms, users, accounts (never what is in them), workers, settings and lost mail",
-    Permission.OPERATE: "Ask for backups and drills, set and lift holds, disable and enable users, give roles on the installation",
+    Permission.OPERATE: "Ask for backups and drills, set and lift holds, disable and enable users, give roles on the installation; "
+    "with a second factor, tell the public of incidents",
     Permission.IMPERSONATE: "Look at an account as its viewer for half an hour, for a reason that its owners are told",
     Permission.SEE_SELF: "See one's own sign-ins",
     Permission.CHANGE_SELF: "End one's own sign-ins, change one's password, look at another account of one's own, make one",

@@ -27,6 +27,7 @@ SAME_WITHIN: Final = timedelta(minutes=10)
 """What is back sooner is the same incident."""
 _OVER: Final = "Our own measuring finds nothing wrong any more."
 _BACK: Final = "It is back. "
+_STILL: Final = "Our own measuring finds it still. "
 _WORSE: Final = "It got worse. "
 
 
@@ -38,7 +39,7 @@ def watch_public_incidents(session: Session, actor: Actor, seen: Sequence[Fault]
         incident = known.get(fault.key)
         if incident is not None and _same(incident, fault):
             _see_again(session, actor, incident, fault, now)
-        elif now - fault.since >= OPEN_AFTER:
+        elif not fault.holds and now - fault.since >= OPEN_AFTER:
             _open(session, actor, fault, now + delay, now)
     there = {fault.key for fault in seen}
     for incident in known.values():
@@ -87,9 +88,12 @@ def _open(session: Session, actor: Actor, fault: Fault, publish_at: datetime, no
 def _see_again(session: Session, actor: Actor, incident: PublicIncident, fault: Fault, now: datetime) -> None:
     """It goes on; or is back so soon, and for so long, that it is the same one; or got worse."""
     incident.quiet_since = None
+    if fault.holds:
+        return
     worse = IMPACTS.index(fault.impact) > IMPACTS.index(incident.impact)
-    if incident.ended_at is not None and now - fault.since >= OPEN_AFTER:
-        words, state, incident.ended_at = _BACK + fault.words, DISTURBED[0], None
+    if incident.ended_at is not None and _is_back(incident.ended_at, fault, now):
+        words, state = (_BACK if fault.since > incident.ended_at else _STILL) + fault.words, DISTURBED[0]
+        incident.ended_at = None
     elif incident.ended_at is None and worse:
         words, state = _WORSE + fault.words, incident.state
     else:
@@ -97,6 +101,11 @@ def _see_again(session: Session, actor: Actor, incident: PublicIncident, fault: 
     incident.impact = fault.impact if worse else incident.impact
     say(session, incident, state=state, words=words, now=now)
     append(session, Event("public_incident.updated.v1", now, actor.name, public=said_of(incident)))
+
+
+def _is_back(ended_at: datetime, fault: Fault, now: datetime) -> bool:
+    """It lasts again; or it was said to be over while it went on, and goes on still a good while later."""
+    return now - fault.since >= OPEN_AFTER if fault.since > ended_at else now - ended_at >= SAME_WITHIN
 
 
 def _miss(session: Session, actor: Actor, incident: PublicIncident, now: datetime) -> None:

@@ -7,9 +7,9 @@ import tempfile
 from contextlib import suppress
 from dataclasses import dataclass
 from email.errors import MessageError
-from email.headerregistry import Address
+from email.headerregistry import Address, BaseHeader, HeaderRegistry, UniqueUnstructuredHeader
 from email.message import EmailMessage
-from email.policy import SMTP
+from email.policy import SMTP, Policy, default
 from email.utils import format_datetime, parseaddr
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -25,6 +25,19 @@ SUBJECTS = {
     "bad": "{name} needs you",
     "well": "{name} is well again",
 }
+
+
+class _Whole(UniqueUnstructuredHeader, BaseHeader):  # type: ignore[misc]  # the library combines the two likewise
+    """A header that is never folded: a long address would become encoded words, which mail programs do not read as one (RFC 2369)."""
+
+    def fold(self, *, policy: Policy) -> str:
+        """The line."""
+        return f"{self.name}: {self}{policy.linesep}"
+
+
+_HEADERS = HeaderRegistry()
+_HEADERS.map_to_type("list-unsubscribe", _Whole)
+_POLICY = default.clone(header_factory=_HEADERS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,7 +111,7 @@ class _UnaddressableError(ValueError):
 
 def _addressed(sender: str, recipient: str) -> EmailMessage:
     """A mail that has its two addresses and nothing else. Raises _UnaddressableError."""
-    mail = EmailMessage()
+    mail = EmailMessage(policy=_POLICY)
     name, address = parseaddr(sender)
     try:
         mail["From"] = Address(display_name=name, addr_spec=address)
@@ -115,7 +128,7 @@ def _fill(mail: EmailMessage, letter: Letter) -> None:
     mail["Date"] = format_datetime(letter.written_at)
     mail["Message-ID"] = f"<{letter.ref}@{urlsplit(letter.portal_url).hostname or 'localhost'}>"
     mail["Auto-Submitted"] = "auto-generated"  # RFC 3834: no holiday notice comes back
-    if letter.leave:
+    if letter.leave.isascii() and letter.leave:
         mail["List-Unsubscribe"] = f"<{letter.leave}>"
         mail["List-Unsubscribe-Post"] = "List-Unsubscribe=One-Click"
     mail.set_content(letter.text)

@@ -37,23 +37,31 @@ class Fault:
     words: str
     components: tuple[str, ...]
     impact: str
+    holds: bool = False
+    """Not enough to open an incident, and enough that an open one is not over: late for a moment, or not measured."""
 
 
 def faults_of(told: Told) -> tuple[Fault, ...]:
     """Components that are down or late, a drill that failed or is silent, hosts that report no more, a log that stopped."""
-    found = {fault.key: fault for fault in (*_components(told), *_hosts(told))}
-    if "down:backups" not in found and told.backups is not None:
-        found |= {fault.key: fault for fault in _drill(told.backups, told.made_at)}
-    if "down:log" not in found:
-        found |= {fault.key: fault for fault in _log(told)}
-    return tuple(found.values())
+    parts = tuple(_components(told))
+    told_already = {fault.components for fault in parts if not fault.holds}
+    apart = (*_drill(told.backups, told.made_at), *_log(told))
+    others = (_holding(fault.key, fault.since) if fault.components in told_already else fault for fault in apart)
+    return (*parts, *_hosts(told), *others)
+
+
+def _holding(key: str, since: datetime) -> Fault:
+    return Fault(key, since, "", "", (), "none", holds=True)
 
 
 def _components(told: Told) -> Iterator[Fault]:
     for each in told.components:
         since = each.since or each.measured_at or told.made_at
         late = each.state == "late" and told.made_at - since >= LATE_AFTER
-        if each.key not in COMPONENTS or not (late or each.state == "down"):
+        if each.key not in COMPONENTS or each.state == "ok":
+            continue
+        if not late and each.state != "down":
+            yield _holding(f"down:{each.key}", since)
             continue
         name = COMPONENTS[each.key]
         grave = "critical" if each.key in {"portal", "database"} else "major"
@@ -81,7 +89,10 @@ def _hosts(told: Told) -> Iterator[Fault]:
             )
 
 
-def _drill(backups: SeenBackups, now: datetime) -> Iterator[Fault]:
+def _drill(backups: SeenBackups | None, now: datetime) -> Iterator[Fault]:
+    if backups is None:
+        yield from (_holding(key, now) for key in ("drill:failed", "drill:silent"))
+        return
     proven = backups.proven_at or backups.oldest_at
     if backups.proven_at is not None and backups.fidelity and backups.fidelity != _WHOLE:
         yield Fault(
@@ -106,7 +117,9 @@ def _drill(backups: SeenBackups, now: datetime) -> Iterator[Fault]:
 
 def _log(told: Told) -> Iterator[Fault]:
     at = told.log.logged_at if told.log is not None else None
-    if at is not None and told.made_at - at > LOGGED_WITHIN:
+    if at is None:
+        yield _holding("log:stopped", told.made_at)
+    elif told.made_at - at > LOGGED_WITHIN:
         yield Fault(
             "log:stopped",
             at,

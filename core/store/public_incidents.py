@@ -193,13 +193,13 @@ def is_told(session: Session, ref: str) -> bool:
 
 
 def told_in_mail(session: Session, update_id: int) -> dict[str, str]:
-    """What a mail about this update says: title, state, words. {} where there is none."""
+    """What a mail about this update says: title, state, words, and the incident's reference. {} where there is none."""
     row = session.execute(
-        sa.select(PublicIncident.title, PublicUpdate.state, PublicUpdate.words)
+        sa.select(PublicIncident.ref, PublicIncident.title, PublicUpdate.state, PublicUpdate.words)
         .join(PublicIncident, PublicIncident.id == PublicUpdate.incident_id)
         .where(PublicUpdate.id == update_id)
     ).first()
-    return {} if row is None else {"title": row.title, "state": row.state.replace("_", " "), "text": row.words}
+    return {} if row is None else {"ref": row.ref, "title": row.title, "state": row.state.replace("_", " "), "text": row.words}
 
 
 def changed_at(session: Session) -> datetime | None:

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 
 from audit.tables import OutboxEvent
 from core.actions.policy import Actor, NotAllowed
-from core.actions.public_incidents import publish_public_incident, update_public_incident, withhold_public_incident
+from core.actions.public_incidents import publish_public_incident, resolve_public_incident, update_public_incident, withhold_public_incident
 from core.actions.watchdog import watch_public_incidents
 from core.status.faults import Fault
 from core.status.incidents import told_incidents
@@ -113,6 +113,33 @@ def test_what_gets_worse_is_said_once_and_what_gets_better_is_not(watch: Watch) 
     (one,) = watch.hand()
     assert [each.words for each in one.updates] == ["It got worse. It does not work.", "It is late."]
     assert one.impact == "critical"
+
+
+def test_what_nobody_measured_opens_nothing_and_ends_nothing(watch: Watch) -> None:
+    unknown = Fault("down:portal", NOW, "", "", (), "none", holds=True)
+    watch.look(9, unknown)
+    assert watch.hand() == []
+    watch.look(10, LATE)
+    for minute in (11, 12, 13, 14):
+        watch.look(minute, unknown)
+    (one,) = watch.hand()
+    assert (one.state, len(one.updates)) == ("investigating", 1)
+    watch.look(15)
+    watch.look(17)
+    watch.look(18, unknown)
+    assert watch.events() == ["opened", "resolved"]
+
+
+def test_what_a_person_said_to_be_over_is_told_again_where_it_goes_on_for_long(watch: Watch) -> None:
+    watch.look(3, LATE)
+    with watch.sessions.writing() as session:
+        resolve_public_incident(session, TERMINAL, ref=watch.hand()[0].ref, words="We mended it.", now=at(4))
+    for minute in (4, 5, 9):
+        watch.look(minute, LATE)
+    assert watch.events() == ["opened", "resolved"], "a person's word stands for a while: measuring may be slower than they are"
+    watch.look(14, LATE)
+    (one,) = watch.hand()
+    assert (one.ended_at, one.updates[0].words) == (None, "Our own measuring finds it still. It is late.")
 
 
 def test_what_a_person_kept_back_never_becomes_public_by_itself_and_what_they_said_stays(watch: Watch) -> None:

@@ -56,4 +56,6 @@ def test_an_incident_is_told_from_the_terminal(tmp_path: Path, monkeypatch: pyte
     assert "--anyway says so" in capsys.readouterr().err
     assert main.main([*late, "--words", "mira@example.org says so.", "--anyway"]) == 0
     assert main.main(["incident", "list"]) == 0
-    assert "everybody" in capsys.readouterr().out
+    shown = capsys.readouterr().out
+    assert "everybody" in shown
+    assert ref in shown, "it is typed into the next command"

@@ -11,7 +11,7 @@ import sqlalchemy as sa
 
 from core.actions import doors, team
 from core.actions.accounts import token_sha256
-from core.actions.letters import end_letters
+from core.actions.letters import claim_letters, end_letters, write_letter
 from core.actions.policy import Refused
 from core.store.db import Sessions
 from core.store.letters import Letter, letters_due, newest_about, purge_letters
@@ -161,3 +161,12 @@ def test_who_is_removed_or_given_another_role_is_told_by_mail(sessions: Sessions
         "You belong to example.org again",
         "You do not belong to example.org any more",
     ]
+
+
+def test_what_goes_to_many_lets_what_one_person_waits_for_go_first(sessions: Sessions) -> None:
+    with sessions.writing() as session:
+        for number in range(3):
+            write_letter(session, "status_told", email=f"{number}@example.net", lasts=HOUR, words={}, now=NOW - HOUR / 2)
+    ask(sessions, "reset", "mira@example.org")
+    with sessions.writing() as session:
+        assert [letter.kind for letter in claim_letters(session, most=2, now=NOW)] == ["reset", "status_told"]

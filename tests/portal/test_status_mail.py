@@ -60,8 +60,9 @@ def test_each_mail_says_how_to_leave_and_one_click_does(site: Site, mailed: Post
         ((recipient, mail),) = sink.mails
         assert (recipient, mail["Subject"]) == (EMAIL, "Mail is <b>late</b>: investigating")
         assert "It waits.\n\nNothing is lost." in str(mail.get_content()).replace("\r", "")
+        assert f"https://keys.example.org/incidents/{ref}/" in str(mail.get_content())
         assert mail["List-Unsubscribe-Post"] == "List-Unsubscribe=One-Click"
-        (path,) = re.findall(r"^<https://keys\.example\.org(/status/leave/\S+)>$", mail["List-Unsubscribe"])
+        (path,) = re.findall(r"^<https://keys\.example\.org(/status/leave/\S+)>$", dict(mail.raw_items())["List-Unsubscribe"])
         assert "No more of these mails" in site.client().get(path).text
         assert count(site) == 1, "looking at the page changes nothing"
         with site.sessions.writing() as session:

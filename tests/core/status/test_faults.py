@@ -43,9 +43,27 @@ def part(key: str, state: ComponentState, minutes: int) -> Component:
     ],
 )
 def test_what_is_a_disturbance(changed: dict[str, Any], found: list[tuple[str, str, int]]) -> None:
-    faults = faults_of(replace(WELL, **changed))
+    faults = [each for each in faults_of(replace(WELL, **changed)) if not each.holds]
     assert [(each.key, each.impact, (NOW - each.since) // timedelta(minutes=1)) for each in faults] == found
     for each in faults:
         assert "canary" not in each.title + each.words, "what a probe said may hold a name; the public reads sentences of ours"
         assert len(each.title) <= 200
         assert len(each.key) <= 96
+
+
+@pytest.mark.parametrize(
+    ("changed", "held"),
+    [
+        ({}, set()),
+        (
+            {"components": (part("portal", "ok", 90), part("log", "unmeasured", 90), part("scanning", "late", 5))},
+            {"down:log", "down:scanning"},
+        ),
+        ({"backups": None, "log": None}, {"drill:failed", "drill:silent", "log:stopped"}),
+        ({"backups": replace(BACKUPS, fidelity="0.000"), "components": (part("backups", "down", 5),)}, {"drill:failed"}),
+        ({"log": replace(LOG, logged_at=NOW - 2 * HOUR), "components": (part("log", "late", 5),)}, {"down:log"}),
+    ],
+)
+def test_what_is_not_known_ends_nothing(changed: dict[str, Any], held: set[str]) -> None:
+    """Nobody says that something is well again, only because nobody looks."""
+    assert {each.key for each in faults_of(replace(WELL, **changed)) if each.holds} == held
