@@ -9,6 +9,7 @@ from datetime import timedelta
 from typing import Any
 from xml.etree import ElementTree as ET
 
+import feedparser
 import pytest
 from jsonschema import Draft202012Validator, FormatChecker
 
@@ -227,3 +228,14 @@ def test_the_api_says_what_is_open_over_and_ahead() -> None:
         at_portal = asked(replace(rich_told(), feed=feed), "summary")
         assert at_portal["page"]["url"] == f"{ADDRESS}/status"
         assert at_portal["incidents"][0]["shortlink"] == f"{ADDRESS}/incidents/in-mail77/"
+
+
+@pytest.mark.parametrize("moment", sorted(TOLDS))
+def test_a_feed_reader_s_parser_reads_the_atom_feed_without_a_word(moment: str) -> None:
+    files = files_of(TOLDS[moment])
+    read = feedparser.parse(files["feed.atom"])
+    assert not read.bozo, read.get("bozo_exception")
+    assert read.version == "atom10"
+    listed = json.loads(files["feed.json"])["items"]
+    assert [each.id for each in read.entries] == [each["id"] for each in listed]
+    assert all(each.link and each.updated_parsed and each.title for each in read.entries)
