@@ -19,7 +19,7 @@ MOST_OPEN: Final = 200
 MOST_REASONS: Final = 3
 _REMEMBERED: Final = 10_000
 _SFTP: Final = re.compile(
-    r"subsystem request for sftp by |Starting session: (?:subsystem 'sftp'|forced-command \(config\) 'internal-sftp[^']*') for "
+    r"subsystem request for sftp by |Starting session: (?:subsystem 'sftp'|forced-command \([a-z-]+\) 'internal-sftp(?: [^']*)?') for "
 )
 _SHELL: Final = re.compile(r"Starting session: ")
 _CHILD: Final = re.compile(r"User child is on pid (\d+)")

@@ -65,8 +65,9 @@ def test_a_log_makes_no_less_of_a_session_that_was_told_before_a_restart(kept: K
 
 def test_a_line_counts_only_for_its_own_session_also_after_its_end(kept: Kept) -> None:
     assert not kept.sessions.of_sshd(4_000_000, SFTP, kept)
-    forced = "Starting session: forced-command (key-option) 'bash; internal-sftp' for root from 192.0.2.7 port 5 id 0"
-    assert kept.sessions.of_sshd(SSHD, forced, kept)
+    for command in ("internal-sftpx; bash", "bash; internal-sftp"):
+        words = f"Starting session: forced-command (key-option) '{command}' for root from 192.0.2.7 port 5 id 0"
+        assert kept.sessions.of_sshd(SSHD, words, kept)
     assert kept.sessions.of_sshd(SSHD, "User child is on pid 4000000", kept)
     assert kinds(kept) == []
     kept("closed", session=SESSION)
