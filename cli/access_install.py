@@ -82,7 +82,7 @@ def _take_back(host: Host, planned: list[Change]) -> None:
     if not planned:
         print("Nothing of it is here. Nothing was changed.")
     print(f"\n{host.state} stays, with the host's key and what was not delivered. Remove it yourself if you want neither.")
-    print("Next: systemctl disable --now keychest-access; systemctl daemon-reload; systemctl reload ssh")
+    print("Next: systemctl daemon-reload; systemctl reload ssh. If the recorder still runs: systemctl stop keychest-access")
 
 
 def _show(planned: Iterable[Change]) -> None:

@@ -48,7 +48,7 @@ PermitRootLogin prohibit-password
 UseDNS no
 Subsystem sftp internal-sftp
 """
-_PAM = "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
+PAM = "auth required pam_permit.so\naccount required pam_permit.so\nsession required pam_permit.so\n"
 _START = """set -e; D="$1"; mkdir "$D/dev"; mount -t tmpfs dev "$D/dev"; cd "$D/dev"; mkdir pts shm
 for each in null zero full random urandom tty ptmx; do touch $each; mount --bind /dev/$each $each; done
 mount --bind /dev/pts pts; mount --rbind /dev/shm shm; ln -s /proc/self/fd fd; ln -s "$D/log" log
@@ -189,6 +189,14 @@ class RecordedHost:
             self.turn()
             time.sleep(0.02)
 
+    def heard(self, reports: int) -> None:
+        """Turn until the portal has so many reports."""
+        until = time.monotonic() + 15
+        while len(self.portal.reports) < reports:
+            assert time.monotonic() < until, (self.portal.whats(), self.spooled)
+            self.turn()
+            time.sleep(0.02)
+
     def turn(self, seconds: float = 1.0) -> None:
         self.times.go(seconds)
         self.recorder.turn()
@@ -201,14 +209,14 @@ class RecordedHost:
 
 
 @contextmanager
-def recorded_host(state: Path | None = None, pam: str = _PAM) -> Iterator[RecordedHost]:
+def recorded_host(state: Path | None = None, pam: str = PAM) -> Iterator[RecordedHost]:
     """A host that is set up. `state`: where its key and spool lie, if not below its folder."""
-    with folder_of_its_own() as folder, _server(folder, pam) as (port, host):
+    with folder_of_its_own() as folder, _server(folder, pam) as port:
+        portal = HeardPortal(free_port())
+        host = Host(NAME, portal.url, folder, sshd_log=str(folder / "auth.log"))
         if state is not None:
             host.state.parent.mkdir(parents=True)
             host.state.symlink_to(state)
-        portal = HeardPortal(free_port())
-        host = Host(NAME, portal.url, folder, sshd_log=str(folder / "auth.log"))
         portal.public_key = make_state(host)
         write(changes(host), folder)
         times = Times()
@@ -224,7 +232,7 @@ def recorded_host(state: Path | None = None, pam: str = _PAM) -> Iterator[Record
 
 
 @contextmanager
-def _server(folder: Path, pam: str) -> Iterator[tuple[int, Host]]:
+def _server(folder: Path, pam: str) -> Iterator[int]:
     for path in ("etc/ssh/sshd_config.d", "etc/pam.d"):
         (folder / path).mkdir(parents=True)
     for key in ("host_key", "key"):
@@ -235,7 +243,7 @@ def _server(folder: Path, pam: str) -> Iterator[tuple[int, Host]]:
     port = free_port()
     (folder / "etc/ssh/sshd_config").write_text(_CONF.format(port=port, folder=folder))
     (folder / "auth.log").touch()
-    yield port, Host(NAME, "", folder)
+    yield port
 
 
 @contextmanager

@@ -26,6 +26,7 @@ _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 _BEGIN, _END = "# keychest-access: begin", "# keychest-access: end"
 _BLOCK: Final = re.compile(rf"^{_BEGIN}\n.*?^{_END}\n", re.MULTILINE | re.DOTALL)
 _READENV: Final = re.compile(r"^[^#\n]*pam_env\.so[^#\n]*user_readenv=1", re.MULTILINE)
+_READENV_EARLY: Final = re.compile(r"^\s*-?auth\b[^#\n]*pam_env\.so[^#\n]*user_readenv=1", re.MULTILINE)
 _INCLUDED: Final = re.compile(r"^\s*@include\s+(\S+)|^\s*-?\w+\s+(?:include|substack)\s+(\S+)", re.MULTILINE)
 _XAUTH: Final = """\
 if [ -n "${DISPLAY-}" ] && read -r keychest_protocol keychest_cookie; then # sshd does this itself only where there is no /etc/ssh/sshrc
@@ -97,7 +98,7 @@ def changes(host: Host) -> list[Change]:
     found.append(_change(etc / "systemd/system/keychest-access.service", _unit(host)))
     found.append(_change(etc / "ssh/sshd_config.d/keychest-access.conf", _drop_in()))
     found.append(_change(sshrc, _sshrc(program, _text(sshrc))))
-    found.append(_change(pam, _pam(program, stack or "", safe=not _reads_environment(host))))
+    found.append(_change(pam, _pam(program, stack or "", safe=not any(_READENV.search(text) for text in _stacks(host)))))
     return [each for each in found if each.old != each.new]
 
 
@@ -186,32 +187,38 @@ def _check_words(host: Host) -> None:
 def _check_host(host: Host, stack: str | None) -> None:
     config = host.root / "etc/ssh/sshd_config"
     words = _text(config) or ""
+    everywhere = [words, *(path.read_text() for path in sorted((host.root / "etc/ssh/sshd_config.d").glob("*.conf")))]
     if stack is None:
         raise CannotInstallError(f"There is no /etc/pam.d/{host.service}: sshd with PAM is needed. Nothing was changed.")
+    if any(_READENV_EARLY.search(text) for text in _stacks(host)):
+        raise CannotInstallError(
+            "PAM reads a file of the user's as they sign in (auth, pam_env, user_readenv=1). Take that out of it first."
+        )
     if not re.search(r"^\s*Include\s+\S*sshd_config\.d/\*\.conf", words, re.MULTILINE | re.IGNORECASE):
         raise CannotInstallError(f"{config} does not read sshd_config.d. Begin it with: Include /etc/ssh/sshd_config.d/*.conf")
-    if not re.search(r"^\s*UsePAM\s+yes", words, re.MULTILINE | re.IGNORECASE):
-        raise CannotInstallError(f"{config} does not say `UsePAM yes`: without PAM nobody would be seen. Nothing was changed.")
+    if not any(re.search(r"^\s*UsePAM\s+yes", each, re.MULTILINE | re.IGNORECASE) for each in everywhere):
+        raise CannotInstallError(f"{config} does not say `UsePAM yes`, nor does sshd_config.d: without PAM nobody is seen.")
 
 
-def _reads_environment(host: Host) -> bool:
-    """Whether PAM takes variables for this service from a file of the user's: they would reach what it starts later, as root."""
+def _stacks(host: Host) -> Iterator[str]:
+    """The service's PAM stack, and those that it includes."""
     seen: set[str] = set()
     queue = [host.service]
     while queue:
         name = queue.pop()
-        if name in seen:
-            continue
-        seen.add(name)
-        text = _text(host.root / "etc/pam.d" / name) or ""
-        if _READENV.search(text):
-            return True
-        queue += [one or other for one, other in _INCLUDED.findall(text)]
-    return False
+        if name not in seen:
+            seen.add(name)
+            text = _text(host.root / "etc/pam.d" / name) or ""
+            queue += [one or other for one, other in _INCLUDED.findall(text)]
+            yield text
 
 
 def _pam(program: Path, stack: str, *, safe: bool) -> str:
-    """The stack with our line before every other of its sessions: what is started there has an environment that no user made."""
+    """The stack with our line before every other of its sessions: what is started there has an environment that no user made.
+
+    `safe`: as a session ends too. Where pam_env reads a file of the user's, its variables reach all that is started later, as root:
+    LD_PRELOAD among them. There nothing is started as a session ends.
+    """
     kept = _BLOCK.sub("", stack)
     only = "" if safe else " type=open_session"
     block = f"{_BEGIN}\nsession optional pam_exec.so quiet{only} {program} pam\n{_END}\n"

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 _TURN_S = 1.0
+_MOST_S = 2
 log = logging.getLogger("keychest-access")
 
 
@@ -28,6 +29,8 @@ def main(words: Sequence[str], settings_file: str) -> int:
         return 64
     if verb == "run":
         return _run(_settings(settings_file))
+    signal.signal(signal.SIGALRM, lambda _number, _frame: os._exit(0))
+    signal.alarm(_MOST_S)  # whatever happens from here on
     try:
         settings = _settings(settings_file)
         if verb == "say":

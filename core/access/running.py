@@ -51,6 +51,7 @@ class Recorder:
         sent = self.spool.sent_there()
         for number in sorted(sent):
             self.sessions.learn(sent[number].read_text(encoding="ascii"))
+        self.sessions.settle()
         self.listener.begin()
 
     def end(self) -> None:

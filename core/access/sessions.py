@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import re
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -19,7 +19,7 @@ MOST_OPEN: Final = 200
 MOST_REASONS: Final = 3
 _REMEMBERED: Final = 10_000
 _SFTP: Final = re.compile(
-    r"subsystem request for sftp by |Starting session: (?:subsystem 'sftp'|forced-command \(config\) 'internal-sftp[^']*') for "
+    r"subsystem request for sftp by |Starting session: (?:subsystem 'sftp'|forced-command \([a-z-]+\) 'internal-sftp(?: [^']*)?') for "
 )
 _SHELL: Final = re.compile(r"Starting session: ")
 _CHILD: Final = re.compile(r"User child is on pid (\d+)")
@@ -52,6 +52,7 @@ class Sessions:
         self.seen = 0
         self.open: OrderedDict[str, Session] = OrderedDict()
         self.ended: OrderedDict[str, Session] = OrderedDict()
+        self._pids: OrderedDict[int, str] = OrderedDict()
         self._children: OrderedDict[int, str] = OrderedDict()
         self._from: OrderedDict[int, str] = OrderedDict()
 
@@ -62,11 +63,18 @@ class Sessions:
         what, name = told["what"], told.get("session", "")
         if what == "opened" and name not in self.ended:
             self.open.setdefault(name, Session(name, told["number"], told["kind"]))
+            if told["kind"] != "database":
+                _remember(self._pids, pid_of(name), name)
         elif what == "closed":
             _remember(self.ended, name, self.open.pop(name, None) or Session(name, told["number"], ""))
         elif what in {"completed", "reason"} and (session := self.known(name)):
             session.kind = told.get("kind", session.kind)
             session.reasons += what == "reason"
+
+    def settle(self) -> None:
+        """What was told of open sessions stands: a log, which others may write to, makes no less of them later."""
+        for session in self.open.values():
+            session.shell = session.kind == "ssh"
 
     def known(self, name: str) -> Session | None:
         """The session, open or ended lately."""
@@ -136,18 +144,10 @@ class Sessions:
 
     def _carried_by(self, pid: int) -> Session | None:
         """The session of this process of sshd's: its own, its parent's, or that of which the log named it as the child."""
-        pids = (pid, *ancestry(pid))
-        child = self._children.get(pid, "")
-        return _carrying(self.open, pids) or self.known(child) or _carrying(self.ended, pids)
-
-
-def _carrying(sessions: Mapping[str, Session], pids: Sequence[int]) -> Session | None:
-    """The newest of these sessions that one of these processes carries."""
-    for pid in pids:
-        for session in reversed(list(sessions.values())):
-            if pid_of(session.name) == pid and session.kind != "database":
-                return session
-    return None
+        carried = (self.known(self._pids.get(each, "")) for each in (pid, *ancestry(pid)))
+        found = [session for session in carried if session]
+        still = next((session for session in found if session.name in self.open), None)
+        return still or self.known(self._children.get(pid, "")) or (found[0] if found else None)
 
 
 def _remember(memory: OrderedDict, key: object, value: object) -> None:  # type: ignore[type-arg]  # any of three

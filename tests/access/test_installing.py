@@ -27,11 +27,8 @@ def root() -> Iterator[Path]:
     if os.geteuid() != 0:
         pytest.skip("only root may install what PAM starts")
     with folder_of_its_own() as folder:
-        for path, text in (
-            ("etc/pam.d/sshd", PAM),
-            ("etc/ssh/sshd_config", CONFIG),
-            ("etc/pam.d/common-session", "session required pam_unix.so\n"),
-        ):
+        common = "session required pam_unix.so\n"
+        for path, text in (("etc/pam.d/sshd", PAM), ("etc/ssh/sshd_config", CONFIG), ("etc/pam.d/common-session", common)):
             (folder / path).parent.mkdir(parents=True, exist_ok=True)
             (folder / path).write_text(text)
         yield folder
@@ -99,6 +96,7 @@ def test_what_pam_starts_is_roots_alone(root: Path, capsys: pytest.CaptureFixtur
     [
         ("etc/ssh/sshd_config", "UsePAM yes\n", "Include"),
         ("etc/ssh/sshd_config", CONFIG.replace("yes", "no"), "UsePAM yes"),
+        ("etc/pam.d/common-session", "auth required pam_env.so user_readenv=1\n", "as they sign in"),
         ("etc/keychest-access.json", '{"host": "web-2"}', "reports as web-2"),
     ],
 )
@@ -108,6 +106,13 @@ def test_a_host_that_would_not_report_is_refused(root: Path, capsys: pytest.Capt
     assert install(root) == 69
     assert said in capsys.readouterr().err
     assert files(root) == before
+
+
+def test_sshd_may_be_told_of_pam_in_another_file(root: Path) -> None:
+    (root / "etc/ssh/sshd_config").write_text(CONFIG.replace("UsePAM yes", ""))
+    (root / "etc/ssh/sshd_config.d").mkdir()
+    (root / "etc/ssh/sshd_config.d/50-vendor.conf").write_text("UsePAM yes\n")
+    assert install(root) == 0
 
 
 def test_an_address_without_tls_and_a_name_that_is_none_are_refused(root: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -150,14 +155,7 @@ def test_on_the_host_it_needs_the_standard_library_of_python_3_9_alone() -> None
     ours = {name.removesuffix(".py").replace("/", ".") for name in INSTALLED}
     for name in INSTALLED:
         tree = ast.parse((ROOT / name).read_text(), feature_version=(3, 9))
-        for node in ast.walk(tree):
-            names = (
-                [each.name for each in node.names]
-                if isinstance(node, ast.Import)
-                else [str(node.module)]
-                if isinstance(node, ast.ImportFrom)
-                else []
-            )
-            for each in names:
-                assert each in ours or each.partition(".")[0] in sys.stdlib_module_names, f"{name} imports {each}"
+        imports = [node for node in ast.walk(tree) if isinstance(node, ast.Import | ast.ImportFrom)]
+        names = [str(node.module) if isinstance(node, ast.ImportFrom) else node.names[0].name for node in imports]
+        assert [each for each in names if each not in ours and each.partition(".")[0] not in sys.stdlib_module_names] == [], name
     assert {f"core/access/{path.name}" for path in (ROOT / "core/access").glob("*.py")} - set(INSTALLED) == {"core/access/installing.py"}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from contextlib import closing
 from pathlib import Path
 
 import psycopg
@@ -56,10 +57,17 @@ def test_files_alone_are_sftp_and_a_shell_beside_them_is_told(kept: Kept) -> Non
     assert kinds(kept) == ["sftp", "ssh"]
 
 
+def test_a_log_makes_no_less_of_a_session_that_was_told_before_a_restart(kept: Kept) -> None:
+    kept.sessions.settle()
+    assert kept.sessions.of_sshd(SSHD, SFTP, kept)
+    assert kinds(kept) == []
+
+
 def test_a_line_counts_only_for_its_own_session_also_after_its_end(kept: Kept) -> None:
     assert not kept.sessions.of_sshd(4_000_000, SFTP, kept)
-    forced = "Starting session: forced-command (key-option) 'bash; internal-sftp' for root from 192.0.2.7 port 5 id 0"
-    assert kept.sessions.of_sshd(SSHD, forced, kept)
+    for command in ("internal-sftpx; bash", "bash; internal-sftp"):
+        words = f"Starting session: forced-command (key-option) '{command}' for root from 192.0.2.7 port 5 id 0"
+        assert kept.sessions.of_sshd(SSHD, words, kept)
     assert kept.sessions.of_sshd(SSHD, "User child is on pid 4000000", kept)
     assert kinds(kept) == []
     kept("closed", session=SESSION)
@@ -67,9 +75,8 @@ def test_a_line_counts_only_for_its_own_session_also_after_its_end(kept: Kept) -
     kept("opened", session=other, kind="ssh", role="user", user="x", **{"from": ""})
     assert kept.sessions.of_sshd(3_999_999, "User child is on pid 4000001", kept)
     kept("closed", session=other)
-    assert kept.sessions.of_sshd(
-        4_000_001, "Starting session: forced-command (config) 'internal-sftp -R' for x from 192.0.2.7 port 5 id 0", kept
-    )
+    forced = "Starting session: forced-command (config) 'internal-sftp -R' for x from 192.0.2.7 port 5 id 0"
+    assert kept.sessions.of_sshd(4_000_001, forced, kept)
     assert kept.told[-1] == ("completed", {"session": other, "kind": "sftp"})
 
 
@@ -134,7 +141,7 @@ def test_lines_of_others_are_passed_over(tmp_path: Path) -> None:
 
 def test_the_journal_tells_the_process_that_the_kernel_saw() -> None:
     tail = JournalTail("", ("sshd",))
-    tail._reading = type("Alive", (), {"is_alive": lambda self: True})()  # type: ignore[assignment]  # no journal is here to be read
+    tail._reading = type("Alive", (), {"is_alive": lambda self: True})()  # no journal is here to be read
     for line in (
         {"__CURSOR": "s=1", "_PID": "7", "SYSLOG_PID": "1", "MESSAGE": "a"},
         {"__CURSOR": "s=2", "_PID": "8", "MESSAGE": [1, 2]},
@@ -150,11 +157,10 @@ def test_superusers_of_a_real_postgresql_are_told_and_nobody_else() -> None:
     if programs() is None:
         pytest.skip("PostgreSQL is not installed (apt-get install postgresql)")
     settings = ("log_connections=on", "log_disconnections=on", "log_line_prefix=%m [%p] ")
-    with folder_of_its_own() as folder:
-        log = folder / "server.log"
-        log.touch()
-        tail, sessions = FileTail(log, ""), Sessions(BOOT, ("postgres",))
-        tail.lines()
+    with folder_of_its_own() as folder, closing(FileTail(folder / "server.log", "")) as tail:
+        (folder / "server.log").touch()
+        sessions = Sessions(BOOT, ("postgres",))
+        assert tail.lines() == []
         kept = Kept(sessions)
 
         def read() -> list[tuple[str, str]]:
@@ -166,10 +172,8 @@ def test_superusers_of_a_real_postgresql_are_told_and_nobody_else() -> None:
             where = f"host=127.0.0.1 port={server.port} dbname=postgres"
             with psycopg.connect(f"{where} user=postgres", autocommit=True) as connection:
                 connection.execute("CREATE ROLE clerk LOGIN")
-                connection.execute(
-                    'SELECT 1/1 AS "x\n2026-01-01 00:00:00.000 UTC [1] LOG:  connection authorized: user=postgres database=x"'
-                )
-            psycopg.connect(f"{where} user=clerk").close()
+            with psycopg.connect(f"{where} user=clerk") as clerk, pytest.raises(psycopg.Error):
+                clerk.execute("SELECT 1/0 --\n2026-01-01 00:00:00.000 UTC [1] LOG:  connection authorized: user=postgres database=x")
             expected = [(what, "127.0.0.1" if what == "opened" else "") for what in ("opened", "closed")]
             eventually(lambda: read()[-2:] == expected)
             opened = [fields for what, fields in kept.told if what == "opened"]
@@ -181,7 +185,6 @@ def test_superusers_of_a_real_postgresql_are_told_and_nobody_else() -> None:
             assert sessions.dead() == []
         left.close()
         eventually(lambda: read()[-1] == ("closed", ""))
-        tail.close()
 
 
 def test_a_server_that_was_killed_has_nobody_in_it(kept: Kept) -> None:

@@ -57,6 +57,7 @@ def test_an_access_over_a_real_sshd_stands_on_the_portal(site: Site) -> None:
     with recorded_host() as host, served(site, host.portal.port):
         with site.sessions.writing() as session:
             trust_host(session, TERMINAL, name=NAME, public_key=host.portal.public_key, now=NOW)
+        host.recorder.spool.next_beat(least=5_000)
         host.ssh("true", USER, reason="the disk of db-1 is full")
         (access,) = turned(host, site, 3)
         assert (access.kind, access.role, access.person, access.origin) == ("ssh", "user", USER, "127.0.0.1")

@@ -16,7 +16,7 @@ OPENERS = {
     "wsgi.py": "takes over the portal's listening socket",
     "cli/up.py": "makes the portal's listening socket",
 }
-"""Files outside core/net that may know a socket, each with its reason. Of these the verifier and the recorder dial, and are programs of their own."""
+"""Files outside core/net that may know a socket, each with its reason. Verifier and recorder dial, and are programs of their own."""
 RESULTS = {
     "core/scanner/certificate.py": "hostile bytes raise anything: the field is named as unreadable and the bytes are kept",
     "core/scanner/path.py": "the verifier refuses odd certificates with many types: its words become the reason",
