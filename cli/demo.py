@@ -20,9 +20,11 @@ from cli.words import MISCONFIGURED, UNAVAILABLE, Sorry
 from config import SettingError, Settings
 from core.actions.accounts import issue_setup_link
 from core.actions.policy import Actor
+from core.status.measuring import keep_tally
 from core.store.db import Sessions
 from demo import MARK
 from demo.cast import EMAIL, NETWORK, PASSWORD, make_world
+from demo.public import measured
 from demo.servers import listening
 from demo.stage import PAST, make_account, write_past, write_world
 
@@ -97,6 +99,9 @@ def _make(folder: Path, port: int | None, now: datetime) -> dict[str, Any]:
         token = issue_setup_link(session, Actor(terminal=True), now=now - PAST)
         actor = make_account(session, token, now - PAST)
         write_past(session, actor, world, plan["port"], now)
+    status = settings.status_at(folder)
+    status.mkdir(mode=0o755, parents=True)
+    keep_tally(status / "measured.json", measured(now))
     plan["whole"] = True
     (folder / MARK).write_text(json.dumps(plan, indent=1))
     return plan

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
+from functools import partial
 from pathlib import Path
 from typing import Any, Final
 
@@ -35,6 +36,7 @@ from core.store.watches import Watch
 from demo import MARK
 from demo.cast import EMAIL, PASSWORD, Part, World
 from demo.pki import DAY
+from demo.public import public_past
 
 PAST: Final = 90 * DAY
 PORT: Final = 8443
@@ -121,15 +123,18 @@ def make_account(session: Session, setup_token: str, now: datetime) -> Actor:
 
 
 def write_past(session: Session, actor: Actor, world: World, port: int, now: datetime) -> None:
-    """Watch the names since 90 days ago, and record what was made up for the time since. Mails of that time count as sent."""
+    """Watch the names since 90 days ago, and record what was made up for the time since. Mails of that time count as sent.
+
+    What the public was told meanwhile stands between it, so that the log is in the order of time.
+    """
     began = now - PAST
     listed = [Listed(part.name, port, part.upgrade, part.addresses[0] if part.fixed else "") for part in world.parts]
     add_domains(session, actor, listed=listed, private_ranges=True, now=began)
     roots = Roots.of([world.root.certificate])
     ids = {name: row for row, name in session.execute(sa.select(Endpoint.id, Endpoint.name))}
-    for moment in sorted(moments(world, port, began, now), key=lambda moment: moment.at):
-        _send_until(session, moment.at)
-        _record(session, moment, ids[moment.part.name], port, roots)
+    looks = [(moment.at, partial(_look, moment, ids[moment.part.name], port, roots)) for moment in moments(world, port, began, now)]
+    for _, act in sorted([*looks, *public_past(now)], key=lambda each: each[0]):
+        act(session)
     _settle(session, now)
 
 
@@ -173,7 +178,8 @@ def _down(address: str, port: int) -> Failure:
     return replace(_DOWN, message=_DOWN.message.format(address, port))
 
 
-def _record(session: Session, moment: Moment, endpoint_id: int, port: int, roots: Roots) -> None:
+def _look(moment: Moment, endpoint_id: int, port: int, roots: Roots, session: Session) -> None:
+    _send_until(session, moment.at)
     part = moment.part
     observations = tuple(
         Observation(address, LOCAL, what) if isinstance(what, Failure) else Observation(address, LOCAL, None, _TLS, what)
