@@ -28,6 +28,7 @@ OPERATES = {
     ("POST", "/operations/users/<ref>/disable"): 404,
     ("POST", "/operations/users/<ref>/enable"): 404,
     ("POST", "/operations/users/<ref>/role"): 404,
+    ("POST", "/operations/access/<ref>/reason"): 422,  # there is none such
     ("POST", "/operations/status/open"): 403,  # this one has no second factor
     ("POST", "/operations/status/plan"): 422,  # and no time was given
     ("POST", "/operations/status/<ref>/<any(publish, withhold, update, resolve, account):act>"): 403,
