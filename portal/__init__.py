@@ -7,6 +7,7 @@ from flask import Flask
 from core.render import STATIC
 from portal import frame, htmx, identity, limits, security
 from portal.parts import Parts, connect
+from portal.storm import FeedFiles
 from portal.views import (
     access,
     account,
@@ -97,4 +98,6 @@ def create_app(parts: Parts) -> Flask:
     for views in _VIEWS:
         app.register_blueprint(views)
     api.describe(app)
+    always = security.headers_of_all(parts.public_url) | {htmx.OURS: "1"}
+    app.wsgi_app = FeedFiles(app.wsgi_app, parts.status_folder, always, parts.now)  # type: ignore[method-assign]
     return app

@@ -82,11 +82,14 @@ def _refuse_nul() -> None:
         abort(400, "nul")
 
 
+def headers_of_all(public_url: str) -> dict[str, str]:
+    """What every answer bears, whatever it is."""
+    return _HEADERS | ({"Strict-Transport-Security": f"max-age={_YEAR_S}"} if public_url.startswith("https://") else {})
+
+
 def _protect(response: Response) -> Response:
     own = response.headers.get("Cross-Origin-Resource-Policy")
-    response.headers.update(_HEADERS | ({"Cross-Origin-Resource-Policy": own} if own else {}))
-    if parts().public_url.startswith("https://"):
-        response.headers["Strict-Transport-Security"] = f"max-age={_YEAR_S}"
+    response.headers.update(headers_of_all(parts().public_url) | ({"Cross-Origin-Resource-Policy": own} if own else {}))
     response.vary.add("HX-Request")
     if request.endpoint == "static":
         named = "v" in request.args and response.status_code in {200, 304}

@@ -25,8 +25,15 @@ STALE_AFTER: Final = timedelta(minutes=5)
 _RETRY_S: Final = 60
 _NAME: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _MADE: Final = re.compile(MADE_MARK.format(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ)").encode())
-_HTML, _JSON, _SVG = "text/html; charset=utf-8", "application/json; charset=utf-8", "image/svg+xml; charset=utf-8"
-_ANYWHERE: Final = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
+KINDS: Final = {
+    ".html": "text/html; charset=utf-8",
+    ".json": "application/json; charset=utf-8",
+    ".svg": "image/svg+xml; charset=utf-8",
+    ".atom": "application/atom+xml; charset=utf-8",
+}
+FEED_JSON: Final = "application/feed+json; charset=utf-8"
+BRIEFLY: Final = "public, max-age=15"
+ANYWHERE: Final = {"Access-Control-Allow-Origin": "*", "Cross-Origin-Resource-Policy": "cross-origin"}
 """Other people's pages and programs may show and read these."""
 
 
@@ -52,7 +59,7 @@ def access() -> ResponseReturnValue:
 @views.get("/access/reasons.json")
 def reasons() -> ResponseReturnValue:
     """What opens the reasons that the log commits to, for `python -m audit open`."""
-    return _file("access/reasons.json", _JSON)
+    return _file("access/reasons.json", KINDS[".json"])
 
 
 @views.get("/incidents/<string(maxlength=64):ref>/")
@@ -61,8 +68,8 @@ def incident(ref: str) -> ResponseReturnValue:
     return _page(f"incidents/{_plain(ref)}/index.html", known=False)
 
 
-@views.get("/feed.atom", defaults={"name": "feed.atom", "kind": "application/atom+xml; charset=utf-8"})
-@views.get("/feed.json", defaults={"name": "feed.json", "kind": "application/feed+json; charset=utf-8"})
+@views.get("/feed.atom", defaults={"name": "feed.atom", "kind": KINDS[".atom"]})
+@views.get("/feed.json", defaults={"name": "feed.json", "kind": FEED_JSON})
 def feed(name: str, kind: str) -> ResponseReturnValue:
     """What happens, for feed readers."""
     return _file(name, kind)
@@ -73,13 +80,13 @@ def feed(name: str, kind: str) -> ResponseReturnValue:
 def api(folder: str, name: str) -> ResponseReturnValue:
     """How things are, for programs."""
     within = f"{_plain(folder)}/" if folder else ""
-    return _file(f"api/v2/{within}{_plain(name)}.json", _JSON)
+    return _file(f"api/v2/{within}{_plain(name)}.json", KINDS[".json"])
 
 
 @views.get("/badge/<string(maxlength=64):name>.svg")
 def badge(name: str) -> ResponseReturnValue:
     """A small picture of how things are, for other people's pages."""
-    return _file(f"badge/{_plain(name)}.svg", _SVG)
+    return _file(f"badge/{_plain(name)}.svg", KINDS[".svg"])
 
 
 def _plain(name: str) -> str:
@@ -91,7 +98,7 @@ def _page(path: str, *, known: bool = True) -> Response:
     """A page that was published. Where nothing is published yet, one that says so; 404 for one that nobody published."""
     content = _read(path)
     if content is not None:
-        return _answer(_with_age(content), _HTML, {})
+        return _answer(_with_age(content), KINDS[".html"], {})
     if not known and _read("index.html") is not None:
         abort(404)
     response = public_page("status/none.html", status=503)
@@ -101,7 +108,7 @@ def _page(path: str, *, known: bool = True) -> Response:
 
 def _file(path: str, kind: str) -> Response:
     content = _read(path)
-    return _answer(content, kind, _ANYWHERE) if content is not None else abort(404)
+    return _answer(content, kind, ANYWHERE) if content is not None else abort(404)
 
 
 def _read(path: str) -> bytes | None:
@@ -113,7 +120,7 @@ def _read(path: str) -> bytes | None:
 
 
 def _answer(content: bytes, kind: str, more: dict[str, str]) -> Response:
-    response = Response(content, content_type=kind, headers={"Cache-Control": "public, max-age=15"} | more)
+    response = Response(content, content_type=kind, headers={"Cache-Control": BRIEFLY} | more)
     response.add_etag()
     response.make_conditional(request)
     return response
