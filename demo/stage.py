@@ -36,7 +36,7 @@ from core.store.watches import Watch
 from demo import MARK
 from demo.cast import EMAIL, PASSWORD, Part, World
 from demo.pki import DAY
-from demo.public import public_past
+from demo.public import Act, public_past
 
 PAST: Final = 90 * DAY
 PORT: Final = 8443
@@ -132,7 +132,9 @@ def write_past(session: Session, actor: Actor, world: World, port: int, now: dat
     add_domains(session, actor, listed=listed, private_ranges=True, now=began)
     roots = Roots.of([world.root.certificate])
     ids = {name: row for row, name in session.execute(sa.select(Endpoint.id, Endpoint.name))}
-    looks = [(moment.at, partial(_look, moment, ids[moment.part.name], port, roots)) for moment in moments(world, port, began, now)]
+    looks: list[Act] = [
+        (moment.at, partial(_look, moment, ids[moment.part.name], port, roots)) for moment in moments(world, port, began, now)
+    ]
     for _, act in sorted([*looks, *public_past(now)], key=lambda each: each[0]):
         act(session)
     _settle(session, now)
