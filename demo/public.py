@@ -9,10 +9,9 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -76,13 +75,16 @@ def _days(key: str, now: datetime) -> Iterator[tuple[date, tuple[float, float, f
         yield (now - ago * DAY).date(), (_DAY_S if ago else today, *_ODD.get(key, {}).get(ago, (0.0, 0.0)))
 
 
-def public_past(now: datetime) -> Iterator[Act]:
-    """Everything that a page of 90 days shows of incidents and accesses, to be done in the order of its times."""
+def public_past(now: datetime, folder: Path) -> Iterator[Act]:
+    """Everything that a page of 90 days shows of incidents and accesses, to be done in the order of its times.
+
+    `folder`: an empty one, where the host's key is meanwhile. Without ssh-keygen on this machine there is no host.
+    """
     yield from _disturbance(_on(now, DISTURBED, 14, 7))
     begins = _on(now, -3, 22, 0)
     yield now - 2 * DAY, lambda session: _plan(session, begins, now - 2 * DAY)
     if shutil.which("ssh-keygen"):
-        yield from _accesses(now)
+        yield from _accesses(now, folder)
 
 
 def _on(now: datetime, ago: int, hour: int, minute: int) -> datetime:
@@ -132,9 +134,9 @@ def _disturbance(began: datetime) -> Iterator[Act]:
     yield accounted, lambda session: told.write_post_mortem(session, _TERMINAL, ref=ref[0], account=_ACCOUNT, now=accounted)
 
 
-def _accesses(now: datetime) -> Iterator[Act]:
+def _accesses(now: datetime, folder: Path) -> Iterator[Act]:
     """A host from its first day on: somebody on it in the disturbance, a file copied, nobody knows why, and one who is there now."""
-    host, first = _Host(), now - 89 * DAY
+    host, first = _Host(folder / "key"), now - 89 * DAY
     yield first, lambda session: host.trusted(session, first)
     why, files = "Pages are not served: look at the database", "Copied the new pictures of the front page"
     yield from host.visit("s-1", _on(now, DISTURBED, 14, 18), 41, reason=why)
@@ -146,15 +148,11 @@ def _accesses(now: datetime) -> Iterator[Act]:
 
 @dataclass
 class _Host:
-    """A host as the portal meets it: each thing it reports is signed by its own key, which is gone when this is."""
+    """A host as the portal meets it: each thing it reports is signed by its own key."""
 
-    folder: TemporaryDirectory[str] = field(default_factory=TemporaryDirectory)
+    key: Path
     beats: int = 0
     numbers: int = 0
-
-    @property
-    def key(self) -> Path:
-        return Path(self.folder.name) / "key"
 
     def trusted(self, session: Session, at: datetime) -> None:
         """The portal believes it from now on."""

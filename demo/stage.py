@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -135,8 +136,9 @@ def write_past(session: Session, actor: Actor, world: World, port: int, now: dat
     looks: list[Act] = [
         (moment.at, partial(_look, moment, ids[moment.part.name], port, roots)) for moment in moments(world, port, began, now)
     ]
-    for _, act in sorted([*looks, *public_past(now)], key=lambda each: each[0]):
-        act(session)
+    with TemporaryDirectory() as keys:
+        for _, act in sorted([*looks, *public_past(now, Path(keys))], key=lambda each: each[0]):
+            act(session)
     _settle(session, now)
 
 
