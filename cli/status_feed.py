@@ -58,8 +58,8 @@ log = logging.getLogger("keychest.status")
 class Feed:
     """The feed's maker. `folder`: where what was measured is kept, and below it PUBLIC; `alone`: whether nobody else measures.
 
-    `delay`: until what the watchdog noticed becomes public. `targets` and `folders`: where else the files go; `there`: what each target has
-    by now.
+    `delay`: until what the watchdog noticed becomes public. `began`: the first turn's time. `targets` and `folders`: where else the
+    files go; `there`: what each target has by now.
     """
 
     sessions: Sessions
@@ -77,7 +77,7 @@ class Feed:
     last: Told | None = None
     there: dict[str, dict[str, str]] = field(default_factory=dict)
     marks: tuple[datetime | None, datetime | None] | None = None
-
+    began: datetime | None = None
     reasons: bytes = b""
 
     @property
@@ -103,6 +103,7 @@ class Feed:
 
     def turn(self, now: datetime) -> Told:
         """Measure, look, tell. Raises OSError where the files cannot be put."""
+        self.began = self.began or now
         head = self._head()
         asked = within(lambda: self._asked(now), PATIENCE_S)
         if self.alone:
@@ -195,10 +196,11 @@ class Feed:
             seen |= {"database": Probe("down", "The database does not answer.", looking.BY_WRITING)}
             return seen | {key: Probe("down", waits, looking.BY_BOOK) for key in ("scanning", "notifications")}
         found = asked.looked
+        began = self.began or found.at
         return seen | {
             "database": Probe("ok", "It stores and gives back.", looking.BY_WRITING),
-            "scanning": looking.scanning(found),
-            "notifications": looking.notifications(found),
+            "scanning": looking.scanning(found, began),
+            "notifications": looking.notifications(found, began),
             "backups": looking.proofs(found, self.longest_age),
             "log": looking.the_log(found, head.logged_at if head else None),
         }

@@ -9,11 +9,9 @@ import json
 import shutil
 import subprocess
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import date, datetime, time, timedelta
-from functools import partial
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Final
 
 from sqlalchemy.orm import Session
@@ -58,7 +56,7 @@ Act = tuple[datetime, Callable[[Session], None]]
 _ACCOUNT: Final = """\
 What people noticed: from 14:07 UTC pages took longer and longer, and from 14:15 none was served for twelve minutes. At 14:28 all was well.
 
-Why: a question about the whole past held the database's only writing place. Everything that wanted to write waited for it.
+Why: a question about the whole past held the one place from which the database is written to. Everything else waited.
 
 What we did: we ended that question. Checks and mails that had waited were made up for by 14:41. None was lost.
 
@@ -77,13 +75,16 @@ def _days(key: str, now: datetime) -> Iterator[tuple[date, tuple[float, float, f
         yield (now - ago * DAY).date(), (_DAY_S if ago else today, *_ODD.get(key, {}).get(ago, (0.0, 0.0)))
 
 
-def public_past(now: datetime) -> Iterator[Act]:
-    """Everything that a page of 90 days shows of incidents and accesses, to be done in the order of its times."""
+def public_past(now: datetime, folder: Path) -> Iterator[Act]:
+    """Everything that a page of 90 days shows of incidents and accesses, to be done in the order of its times.
+
+    `folder`: an empty one, where the host's key is meanwhile. Without ssh-keygen on this machine there is no host.
+    """
     yield from _disturbance(_on(now, DISTURBED, 14, 7))
     begins = _on(now, -3, 22, 0)
     yield now - 2 * DAY, lambda session: _plan(session, begins, now - 2 * DAY)
     if shutil.which("ssh-keygen"):
-        yield from _accesses(now)
+        yield from _accesses(now, folder)
 
 
 def _on(now: datetime, ago: int, hour: int, minute: int) -> datetime:
@@ -112,7 +113,7 @@ def _disturbance(began: datetime) -> Iterator[Act]:
             told.open_public_incident(
                 session,
                 _TERMINAL,
-                title="Pages are not served",
+                title="Slow pages, and some not served",
                 words="Pages take very long, and some are not served at all. We are looking for the reason.",
                 impact="major",
                 components=("portal", "scanning", "notifications", "database"),
@@ -133,52 +134,45 @@ def _disturbance(began: datetime) -> Iterator[Act]:
     yield accounted, lambda session: told.write_post_mortem(session, _TERMINAL, ref=ref[0], account=_ACCOUNT, now=accounted)
 
 
-def _accesses(now: datetime) -> Iterator[Act]:
+def _accesses(now: datetime, folder: Path) -> Iterator[Act]:
     """A host from its first day on: somebody on it in the disturbance, a file copied, nobody knows why, and one who is there now."""
-    host = _Host()
-    first, repair, copy = now - 89 * DAY, _on(now, DISTURBED, 14, 18), now - 9 * DAY
+    host, first = _Host(folder / "key"), now - 89 * DAY
     yield first, lambda session: host.trusted(session, first)
-    yield (
-        repair,
-        partial(host.visited, at=repair, minutes=41, kind="ssh", role="administrator", reason="Pages are down: look at the database"),
-    )
-    yield copy, partial(host.visited, at=copy, minutes=4, kind="sftp", role="user", reason="Copied the new pictures of the front page")
-    yield now - 3 * DAY, partial(host.visited, at=now - 3 * DAY, minutes=17, kind="ssh", role="administrator")
-    came = now - 25 * _MINUTE
-    yield came, partial(host.visited, at=came, minutes=0, kind="ssh", role="administrator")
-    yield now, lambda session: host.heard(session, now, [], [f"s-{host.visits}"])
+    why, files = "Pages are not served: look at the database", "Copied the new pictures of the front page"
+    yield from host.visit("s-1", _on(now, DISTURBED, 14, 18), 41, reason=why)
+    yield from host.visit("s-2", now - 9 * DAY, 4, kind="sftp", reason=files)
+    yield from host.visit("s-3", now - 3 * DAY, 17)
+    yield from host.visit("s-4", now - 25 * _MINUTE, 0)
+    yield now, lambda session: host.heard(session, now, [], ["s-4"])
 
 
 @dataclass
 class _Host:
-    """A host as the portal meets it: each thing it reports is signed by its own key, which is gone when this is."""
+    """A host as the portal meets it: each thing it reports is signed by its own key."""
 
-    folder: TemporaryDirectory[str] = field(default_factory=TemporaryDirectory)
+    key: Path
     beats: int = 0
     numbers: int = 0
-    visits: int = 0
-
-    @property
-    def key(self) -> Path:
-        return Path(self.folder.name) / "key"
 
     def trusted(self, session: Session, at: datetime) -> None:
         """The portal believes it from now on."""
         _keygen("-q", "-t", "ed25519", "-N", "", "-C", "", "-f", str(self.key))
         trust_host(session, _TERMINAL, name=HOST, public_key=self.key.with_suffix(".pub").read_text(), now=at)
 
-    def visited(self, session: Session, *, at: datetime, minutes: int, kind: str, role: str, reason: str = "") -> None:
-        """Somebody came, said why or did not, and left after so many minutes; 0: is there still."""
-        self.visits += 1
-        whose = f"s-{self.visits}"
-        who = {"user": "sam" if role == "administrator" else "kim", "from": "192.0.2.7"}
-        reports = [self._report("opened", at, session=whose, kind=kind, role=role, **who)]
-        if reason:
-            reports.append(self._report("reason", at + timedelta(seconds=9), session=whose, reason=reason))
-        self.heard(session, at + timedelta(seconds=10), reports, [whose])
+    def visit(self, name: str, at: datetime, minutes: int, *, kind: str = "ssh", reason: str = "") -> Iterator[Act]:
+        """Somebody comes, says why or does not, and leaves after so many minutes; 0: is there still."""
+
+        def came(session: Session) -> None:
+            who = {"user": "sam", "role": "administrator"} if kind == "ssh" else {"user": "kim", "role": "user"}
+            reports = [self._report("opened", at, session=name, kind=kind, **who, **{"from": "192.0.2.7"})]
+            if reason:
+                reports.append(self._report("reason", at + timedelta(seconds=9), session=name, reason=reason))
+            self.heard(session, at + timedelta(seconds=10), reports, [name])
+
+        yield at, came
         if minutes:
             left = at + minutes * _MINUTE
-            self.heard(session, left, [self._report("closed", left, session=whose)], [])
+            yield left, lambda session: self.heard(session, left, [self._report("closed", left, session=name)], [])
 
     def heard(self, session: Session, at: datetime, reports: list[Signed], still: list[str]) -> None:
         """A heartbeat, with what it brought; the sessions that are `still` open."""
@@ -200,4 +194,5 @@ class _Host:
 
 def _keygen(*words: str, told: str = "") -> str:
     """What ssh-keygen says to this text."""
-    return subprocess.run(("ssh-keygen", *words), input=told.encode(), capture_output=True, check=True).stdout.decode()
+    whole = ("ssh-keygen", *words)
+    return subprocess.run(whole, input=told.encode(), capture_output=True, check=True).stdout.decode()  # noqa: S603 - our own words

@@ -11,6 +11,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from functools import partial
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -36,7 +37,7 @@ from core.store.watches import Watch
 from demo import MARK
 from demo.cast import EMAIL, PASSWORD, Part, World
 from demo.pki import DAY
-from demo.public import public_past
+from demo.public import Act, public_past
 
 PAST: Final = 90 * DAY
 PORT: Final = 8443
@@ -132,9 +133,12 @@ def write_past(session: Session, actor: Actor, world: World, port: int, now: dat
     add_domains(session, actor, listed=listed, private_ranges=True, now=began)
     roots = Roots.of([world.root.certificate])
     ids = {name: row for row, name in session.execute(sa.select(Endpoint.id, Endpoint.name))}
-    looks = [(moment.at, partial(_look, moment, ids[moment.part.name], port, roots)) for moment in moments(world, port, began, now)]
-    for _, act in sorted([*looks, *public_past(now)], key=lambda each: each[0]):
-        act(session)
+    looks: list[Act] = [
+        (moment.at, partial(_look, moment, ids[moment.part.name], port, roots)) for moment in moments(world, port, began, now)
+    ]
+    with TemporaryDirectory() as keys:
+        for _, act in sorted([*looks, *public_past(now, Path(keys))], key=lambda each: each[0]):
+            act(session)
     _settle(session, now)
 
 

@@ -65,17 +65,16 @@ def look(session: Session, now: datetime) -> Looked:
     )
 
 
-def scanning(found: Looked) -> Probe:
-    """Whether checks are made, and in time."""
-    if quiet := _quiet(found, "clock", "worker.scan", "worker.now"):
-        return Probe("down", f"No checks are made: {quiet}.", BY_BOOK)
-    return _waited(found.work.scans.oldest, found.at, (SCANS_LATE, SCANS_DOWN), "Checks are made in time.", "Checks are late")
+def scanning(found: Looked, began: datetime) -> Probe:
+    """Whether checks are made, and in time. `began`: when looking did."""
+    quiet = _quiet(found, began, "No checks are made: what makes them", "clock", "worker.scan", "worker.now")
+    return quiet or _waited(found.work.scans.oldest, found.at, (SCANS_LATE, SCANS_DOWN), "Checks are made in time.", "Checks are late")
 
 
-def notifications(found: Looked) -> Probe:
-    """Whether mail leaves, and in time."""
-    if quiet := _quiet(found, "worker.ops"):
-        return Probe("down", f"No mail leaves: {quiet}.", BY_BOOK)
+def notifications(found: Looked, began: datetime) -> Probe:
+    """Whether mail leaves, and in time. `began`: when looking did."""
+    if quiet := _quiet(found, began, "No mail leaves: what sends it", "worker.ops"):
+        return quiet
     since = min((each.oldest for each in (found.work.letters, found.work.notices) if each.oldest is not None), default=None)
     return _waited(since, found.at, (MAIL_LATE, MAIL_DOWN), "Mail leaves in time.", "Mail is late")
 
@@ -141,10 +140,13 @@ def span(length: timedelta) -> str:
     return f"{seconds // _HOUR} h" if seconds < 2 * 86_400 else f"{seconds // 86_400} days"
 
 
-def _quiet(found: Looked, *names: str) -> str:
-    """Who of these gave no sign of life lately; "" for nobody."""
-    quiet = [name for name in names if (beat := found.beats.get(name)) is None or found.at - beat > SILENT]
-    return "" if not quiet else "what makes them gives no sign of life" if len(names) > 1 else "what sends it gives no sign of life"
+def _quiet(found: Looked, began: datetime, what: str, *names: str) -> Probe | None:
+    """Down where one of these gave no sign of life lately, None where all did. While all of it may still be starting, nobody knows."""
+    if all((beat := found.beats.get(name)) is not None and found.at - beat <= SILENT for name in names):
+        return None
+    if timedelta() <= found.at - began < SILENT:
+        return Probe("unmeasured", "Not all that does it has begun yet.", BY_BOOK)
+    return Probe("down", f"{what} gives no sign of life.", BY_BOOK)
 
 
 def _waited(since: datetime | None, now: datetime, bounds: tuple[timedelta, timedelta], well: str, late: str) -> Probe:

@@ -60,7 +60,7 @@ def _privileges(log: SeenLog | None, ways: Circumstances) -> Measure:
         else "This database has no logins to tell apart. Entries of the log cannot be changed or deleted in it. Not there yet: guarded "
         "privileges, and a log for each table."
     )
-    newest = f"The log has {log.size:,} entries, none of which was changed since" if log else ""
+    newest = f"The log has {log.size:,} entries, none of which was changed since." if log else ""
     return Measure("privileges", promise, "partly", says, newest, log.logged_at if log else None, "log/" if log else "")
 
 
@@ -69,7 +69,7 @@ def _backups(seen: SeenBackups | None, ways: Circumstances) -> Measure:
     if seen is None or seen.newest_at is None:
         return _not_yet("backups", promise, "There is no backup yet.")
     proven = seen.proven_at is not None and seen.accounts is not None
-    newest = f"{seen.restorable:,} of {seen.accounts:,} accounts restored in the newest drill" if proven else "A backup, not proven yet"
+    newest = f"{seen.restorable:,} of {seen.accounts:,} accounts restored in the newest drill." if proven else "A backup, not proven yet."
     says = "Backups are made daily and each is proven by restoring it."
     if not ways.elsewhere:
         says += " They lie on the machine they are of: no other place is set up, and the loss of the machine would be theirs too."
@@ -86,6 +86,6 @@ def _monitoring(told: Told, ways: Circumstances) -> Measure:
         says += " This page is not copied to another host yet: it shares the fate of what it reports."
     state = "kept" if told.hosts and ways.published else "partly"
     if told.accesses:
-        return Measure("monitoring", promise, state, says, "The newest access to production", told.accesses[0].started_at, "access/")
+        return Measure("monitoring", promise, state, says, "The newest access to production.", told.accesses[0].started_at, "access/")
     heard = max((host.heard_at for host in told.hosts if host.heard_at is not None), default=None)
-    return Measure("monitoring", promise, state, says, "The newest word of a host" if heard else "", heard, "access/" if heard else "")
+    return Measure("monitoring", promise, state, says, "The newest word of a host." if heard else "", heard, "access/" if heard else "")
