@@ -107,6 +107,11 @@ def refuse_delivery(session: Session, *, host_id: int, why: str, now: datetime) 
     _refuse(session, host, why, now)
 
 
+def counted_lately(refused_at: datetime | None, now: datetime) -> bool:
+    """Whether something in a host's name was refused within this minute: then it is not counted again."""
+    return refused_at is not None and timedelta() <= now - refused_at < _COUNTED
+
+
 def give_reason(session: Session, actor: Actor, *, ref: str, reason: str, now: datetime) -> bool:
     """Say why somebody was there; False where no such access is known. The first reason stands. Strangers read it. Raises Refused."""
     require_installation(actor, Permission.OPERATE)
@@ -178,7 +183,7 @@ def _contradicts(session: Session, host: Host, why: str, now: datetime) -> Taken
 
 def _refuse(session: Session, host: Host, why: str, now: datetime) -> None:
     last = host.refused_at
-    if last is not None and timedelta() <= now - last < _COUNTED:
+    if counted_lately(last, now):
         return
     host.refused, host.refused_at = host.refused + 1, now
     if last is None or not timedelta() <= now - last < _TOLD_AGAIN:

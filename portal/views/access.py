@@ -8,7 +8,7 @@ from typing import Any, Final
 from flask import Blueprint, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
-from core.actions.access import Taken, refuse_delivery, take_delivery
+from core.actions.access import Taken, counted_lately, refuse_delivery, take_delivery
 from core.actions.reported import Signed
 from core.reported import Beat, ReportError, holds, is_host_name, read_beat, read_report
 from core.store.access import host_named
@@ -64,23 +64,24 @@ def _read() -> Delivery:
         raise _ForeignError("This is no delivery of reports. Nothing was taken.")
     with looking() as session:
         host = host_named(session, told["host"])
-        known = (host.id, host.public_key) if host else None
+        known = (host.id, host.public_key, counted_lately(host.refused_at, now())) if host else None
     if known is None:
         raise _ForeignError("No host of this name is trusted here. Keep what you have: ./keychest access trust lets it in.", 403)
-    host_id, key = known
+    host_id, key, counted = known
+    blamed = None if counted else host_id  # whoever floods us in a host's name takes the database's one writer once a minute
     each = told.get("reports")
     if not isinstance(each, list) or len(each) > MOST_REPORTS:
         raise _ForeignError(f"A delivery has a list of at most {MOST_REPORTS} reports. Nothing was taken.")
     try:
-        beat = _signed(told.get("beat"), key, host_id)
-        texts = [_signed(one, key, host_id) for one in each]
+        beat = _signed(told.get("beat"), key, blamed)
+        texts = [_signed(one, key, blamed) for one in each]
         signed = tuple(Signed(read_report(text, told["host"]), text, signature) for text, signature in texts)
         return Delivery(host_id, (read_beat(beat[0], told["host"]), beat[0]), signed)
     except ReportError as error:
-        raise _ForeignError(f"{error} Nothing was taken.", 400, host_id) from None
+        raise _ForeignError(f"{error} Nothing was taken.", 400, blamed) from None
 
 
-def _signed(one: Any, key: str, host_id: int) -> tuple[str, str]:
+def _signed(one: Any, key: str, host_id: int | None) -> tuple[str, str]:
     """A text and the signature that holds for it. Raises _ForeignError."""
     text, signature = (one.get("text"), one.get("signature")) if isinstance(one, dict) else (None, None)
     if not isinstance(text, str) or not isinstance(signature, str) or not holds(key, text, signature):
