@@ -19,6 +19,7 @@ from cli import main, place, sequencer, words
 from cli.status_feed import Feed
 from cli.status_keeper import made
 from core.actions.access import trust_host
+from core.actions.heartbeats import beat
 from core.status.codec import decode
 from core.status.told import Told
 from core.store.db import Sessions
@@ -129,6 +130,19 @@ def test_the_watchdog_opens_what_lasts_publishes_it_later_and_ends_it(data: Path
         kinds = set(session.scalars(sa.select(OutboxEvent.kind).where(OutboxEvent.kind.startswith("public_incident"))))
         assert kinds == {"public_incident.opened.v1", "public_incident.published.v1"}
         assert session.scalar(sa.select(sa.func.count()).select_from(PublicIncident).where(PublicIncident.automatic == "down:portal")) == 1
+
+
+def test_what_has_not_begun_yet_is_not_called_down_until_it_should_have(data: Path, feed: Feed) -> None:
+    now = datetime.now(UTC)
+    seen = [states(feed.turn(now + timedelta(seconds=seconds))) for seconds in (0, 60, 121)]
+    assert [(each["scanning"], each["notifications"]) for each in seen] == [("unmeasured",) * 2] * 2 + [("down",) * 2]
+    with feed.sessions.writing() as session:
+        for name in ("clock", "worker.scan", "worker.now"):
+            beat(session, name, pid=1, now=now + timedelta(seconds=170))
+    told = feed.turn(now + timedelta(seconds=180))
+    assert (states(told)["scanning"], states(told)["notifications"]) == ("ok", "down")
+    scanning = next(each for each in told.components if each.key == "scanning")
+    assert sum(day.measured_s for day in scanning.days) == 59  # the first two minutes count for nothing
 
 
 def test_a_change_is_seen_at_once(data: Path, feed: Feed, tmp_path: Path) -> None:

@@ -97,6 +97,15 @@ def test_a_page_that_is_not_made_anew_says_since_when(make_site: MakeSite, folde
     assert late.client().get("/feed.atom").data == files["feed.atom"]
 
 
+def test_a_demonstrations_pages_say_that_they_are_made_up(make_site: MakeSite, folder: Path) -> None:
+    publish(folder, rich_told())
+    for late in (False, True):
+        at = MADE + timedelta(minutes=6 if late else 1)
+        shown = make_site(status_folder=folder, now=lambda at=at: at, demo=("a@example.org", "x")).client().get("/access/").text
+        assert "This is a demonstration." in shown
+        assert ("This page is not made anew" in shown) is late
+
+
 def test_before_anything_is_published_nothing_is_claimed(fed: Site) -> None:
     client = fed.client()
     for path in ("/status", "/index.html", "/measures/", "/access/", "/incidents/in-mail77/"):
