@@ -65,7 +65,8 @@ What is different now: such questions are read from a copy, and whatever waits f
 
 def measured(now: datetime) -> dict[str, Measured]:
     """Ninety days of every component until now: calm, but for those in _ODD."""
-    return {key: Measured(probe, now - 90 * DAY, now, dict(_days(key, now))) for key, probe in _PROBES.items()}
+    since = {"ok": now - 90 * DAY}
+    return {key: Measured(probe, since.get(probe.state, now), now, dict(_days(key, now))) for key, probe in _PROBES.items()}
 
 
 def _days(key: str, now: datetime) -> Iterator[tuple[date, tuple[float, float, float]]]:

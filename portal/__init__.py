@@ -98,6 +98,7 @@ def create_app(parts: Parts) -> Flask:
     for views in _VIEWS:
         app.register_blueprint(views)
     api.describe(app)
-    always = security.headers_of_all(parts.public_url) | {htmx.OURS: "1"}
-    app.wsgi_app = FeedFiles(app.wsgi_app, parts.status_folder, always, parts.now)  # type: ignore[method-assign]
+    if parts.demo is None:  # a demonstration's pages say that they are made up: the view puts that in
+        always = security.headers_of_all(parts.public_url) | {htmx.OURS: "1"}
+        app.wsgi_app = FeedFiles(app.wsgi_app, parts.status_folder, always, parts.now)  # type: ignore[method-assign]
     return app

@@ -11,6 +11,7 @@ from typing import Any, Final
 from markupsafe import Markup
 
 from core.render import render, shown_in, under
+from core.status.api import home
 from core.status.bars import DAYS, bars, in_full, state_of
 from core.status.seen import SAID, SeenRow, lasted, proofs, seen_access, seen_incident
 from core.status.told import Told
@@ -29,7 +30,7 @@ def pages(told: Told) -> dict[str, bytes]:
     """Every page by its path."""
     found = {"index.html": _page("index.html", told, "", **_index(told))}
     found["measures/index.html"] = _page("measures.html", told, "../", kept=sum(each.state == "kept" for each in told.measures))
-    found["access/index.html"] = _page("access.html", told, "../", **_accesses(told))
+    found["access/index.html"] = _page("access.html", told, "../", home=home(told), **_accesses(told))
     for incident in told.incidents:
         found[f"incidents/{incident.ref}/index.html"] = _page("incident.html", told, "../../", one=seen_incident(incident))
     return found

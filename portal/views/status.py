@@ -1,6 +1,6 @@
 """The status feed for everybody: its files as they were published. No session, no cookie, no database.
 
-Where they are no longer made anew, every page says since when.
+Where they are no longer made anew, every page says since when; in a demonstration, that they are made up.
 """
 
 from __future__ import annotations
@@ -98,7 +98,7 @@ def _page(path: str, *, known: bool = True) -> Response:
     """A page that was published. Where nothing is published yet, one that says so; 404 for one that nobody published."""
     content = _read(path)
     if content is not None:
-        return _answer(_with_age(content), KINDS[".html"], {})
+        return _answer(_marked(content), KINDS[".html"], {})
     if not known and _read("index.html") is not None:
         abort(404)
     response = public_page("status/none.html", status=503)
@@ -126,10 +126,13 @@ def _answer(content: bytes, kind: str, more: dict[str, str]) -> Response:
     return response
 
 
-def _with_age(content: bytes) -> bytes:
-    """The page, with a word in it where it was made too long ago: then what it says may no longer hold."""
+def _marked(content: bytes) -> bytes:
+    """The page, with a word in it where it is made up, and where it was made too long ago: then what it says may no longer hold."""
     found = _MADE.search(content)
-    made = datetime.fromisoformat(found[1].decode()).astimezone(UTC) if found else None
-    if found is None or made is None or now() - made <= STALE_AFTER:
+    if found is None:
         return content
-    return content[: found.start()] + render("status/_stale.html", made=made).encode() + content[found.end() :]
+    made = datetime.fromisoformat(found[1].decode()).astimezone(UTC)
+    said = render("status/_made_up.html") if parts().demo else ""
+    if now() - made > STALE_AFTER:
+        said += render("status/_stale.html", made=made)
+    return content[: found.start()] + said.encode() + content[found.end() :] if said else content

@@ -28,6 +28,7 @@ def host() -> Iterator[RecordedHost]:
         yield found
 
 
+@pytest.mark.slow
 def test_ssh_and_sftp_are_told_from_beginning_to_end_with_who_from_where_and_why(host: RecordedHost) -> None:
     with host.portal.listening():
         host.ssh("true")
@@ -47,6 +48,7 @@ def test_ssh_and_sftp_are_told_from_beginning_to_end_with_who_from_where_and_why
         assert (host.portal.doubled, host.spooled) == (0, [])
 
 
+@pytest.mark.slow
 def test_a_reason_is_told_as_the_shell_starts_and_only_of_ones_own_session(host: RecordedHost) -> None:
     with host.portal.listening():
         host.ssh("true", USER, "disk of db-1\x1b[2J is full \N{RIGHT-TO-LEFT OVERRIDE}" + "x" * 400)
@@ -67,6 +69,7 @@ def test_a_reason_is_told_as_the_shell_starts_and_only_of_ones_own_session(host:
         client.wait()
 
 
+@pytest.mark.slow
 def test_a_killed_client_and_a_killed_sshd_end_their_sessions(host: RecordedHost) -> None:
     with host.portal.listening():
         client = host.begin(USER)
@@ -167,6 +170,7 @@ def test_a_wrong_clock_changes_neither_order_nor_what_is_kept(host: RecordedHost
         assert sorted(host.recorder.spool.sent) == [1, 2, 3]
 
 
+@pytest.mark.slow
 def test_what_pam_starts_returns_in_time_when_the_disk_hangs_and_the_report_comes_later(host: RecordedHost) -> None:
     with host.recorder.spool.locked():  # as a disk that does not answer
         began = time.monotonic()
@@ -180,6 +184,7 @@ def test_what_pam_starts_returns_in_time_when_the_disk_hangs_and_the_report_come
     assert host.spooled == ["opened"]
 
 
+@pytest.mark.slow
 def test_forged_and_replayed_reports_are_not_taken(host: RecordedHost, tmp_path: Path) -> None:
     with host.portal.listening() as portal:
         host.ssh("true")
@@ -236,6 +241,7 @@ def test_it_runs_by_itself_and_ends_when_it_is_told_to(host: RecordedHost) -> No
         running.stderr.close()
 
 
+@pytest.mark.slow
 def test_where_pam_hands_on_variables_of_the_users_the_recorder_sees_the_end_itself() -> None:
     need_host()
     with recorded_host(pam=f"{PAM}session required pam_env.so user_readenv=1\n") as host, host.portal.listening():

@@ -65,6 +65,7 @@ def events(sessions: Sessions) -> list[tuple[dict[str, object], dict[str, object
         return [(dict(each.public), dict(each.private)) for each in found]
 
 
+@pytest.mark.slow
 def test_a_name_bears_what_is_written_through_the_bin_for_all_its_ports_and_for_its_account_alone(sessions: Sessions) -> None:
     owner, other, (ref, port, plain) = two(sessions, "a.example", "a.example:8443", "b.example")
     with sessions.writing() as session:
@@ -126,6 +127,7 @@ def test_who_writes_on_something_older_is_told_what_stands_there_also_in_the_sam
     assert len(events(sessions)) == 2
 
 
+@pytest.mark.slow
 def test_many_at_once_are_one_act_one_event_and_one_mail(sessions: Sessions) -> None:
     owner, other, refs = two(sessions, *(f"n{number}.example" for number in range(300)))
     assert bulk(sessions, owner, refs, add="Shop", responsible=other.user_ref) == (300, 300, 300, 0, 300, MAX)

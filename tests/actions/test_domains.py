@@ -137,6 +137,7 @@ def test_a_name_is_watched_once_whatever_its_scope(sessions: Sessions) -> None:
         assert watch.since_at == LATER  # another endpoint: nothing of the shared one's past is its own
 
 
+@pytest.mark.slow
 def test_opening_private_ranges_moves_what_is_watched_a_few_hundred_at_a_time(sessions: Sessions) -> None:
     with sessions.writing() as session:
         actor, other = make_actor(session), make_actor(session, "eve@example.org")
@@ -166,6 +167,7 @@ def test_ten_thousand_names_are_added_and_counted(sessions: Sessions) -> None:
     assert tallies(sessions, actor.account_id)["live"] == 10_000
 
 
+@pytest.mark.slow
 def test_many_people_add_the_same_names_at_once(sessions: Sessions) -> None:
     with sessions.writing() as session:
         actors = [make_actor(session, f"u{number}@example.org") for number in range(3)]

@@ -85,6 +85,7 @@ def test_a_code_works_once_and_none_before_it_works_any_more(sessions: Sessions,
     assert not passes(shown(secret, later + 2 * STEP)), "too far ahead"
 
 
+@pytest.mark.slow
 def test_one_code_lets_one_of_eight_in_who_come_at_once(sessions: Sessions, keys: KeyFile) -> None:
     _, secret, _ = set_up(sessions, keys)
     later = NOW + STEP
@@ -122,6 +123,7 @@ def test_after_five_wrong_codes_or_ten_minutes_the_half_is_over(sessions: Sessio
             factors.pass_factor(session, token_sha256=token_sha256(late.token), code=shown(secret, at), keys=keys, now=at)
 
 
+@pytest.mark.slow
 def test_beginning_anew_gives_nobody_more_tries_in_an_hour_and_recovery_codes_go_on_working(sessions: Sessions, keys: KeyFile) -> None:
     _, secret, codes = set_up(sessions, keys)
     at = NOW + STEP

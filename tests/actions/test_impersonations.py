@@ -105,6 +105,7 @@ def test_a_look_is_announced_reads_as_a_viewer_and_is_ended_by_a_button(sessions
         assert (after.account_ref, after.role, after.look) == (ops.account_ref, "owner", None)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["time", "sign_out", "disabled", "role"])
 def test_it_ends_by_itself_and_that_is_written_down(sessions: Sessions, how: str) -> None:
     ops, token, _ = begun(sessions)

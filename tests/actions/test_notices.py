@@ -62,6 +62,7 @@ def tell(sessions: Sessions, now: datetime, delivery: Delivery = SENT) -> list[s
     return told
 
 
+@pytest.mark.slow
 def test_every_step_is_told_once_per_certificate(sessions: Sessions, actor: Actor, root: Forged) -> None:
     served = chain(root, end=NOW + 40 * DAY)
     story = [
@@ -81,6 +82,7 @@ def test_every_step_is_told_once_per_certificate(sessions: Sessions, actor: Acto
         assert tell(sessions, now) == expected, days
 
 
+@pytest.mark.slow
 def test_a_renewed_certificate_is_told_as_well_once_for_each_name(sessions: Sessions, actor: Actor, root: Forged) -> None:
     look(sessions, root, chain(root, 20), NOW)
     assert tell(sessions, NOW) == ["expiring 1/3"]
@@ -104,6 +106,7 @@ def test_turning_bad_is_told_for_each_name_and_being_well_again_too(sessions: Se
         assert tell(sessions, NOW + day * DAY) == expected, day
 
 
+@pytest.mark.slow
 def test_what_is_over_before_it_was_told_is_not_told_and_is_told_when_it_comes_back(sessions: Sessions, actor: Actor, root: Forged) -> None:
     old = chain(root, 20)
     look(sessions, root, old, NOW)
@@ -113,6 +116,7 @@ def test_what_is_over_before_it_was_told_is_not_told_and_is_told_when_it_comes_b
     assert tell(sessions, NOW + timedelta(minutes=4)) == ["expiring 1/3"]
 
 
+@pytest.mark.slow
 def test_an_old_notice_waits_for_a_fresh_scan(sessions: Sessions, actor: Actor, root: Forged) -> None:
     served = chain(root, 20)
     look(sessions, root, served, NOW)
@@ -124,6 +128,7 @@ def test_an_old_notice_waits_for_a_fresh_scan(sessions: Sessions, actor: Actor, 
     assert tell(sessions, later + timedelta(minutes=1)) == ["expiring 1/3"]
 
 
+@pytest.mark.slow
 def test_what_failed_is_tried_again_later_and_what_is_unsure_never(sessions: Sessions, actor: Actor, root: Forged) -> None:
     served = chain(root, 20)
     look(sessions, root, served, NOW)
@@ -187,6 +192,7 @@ def look_at(
         run_scans(session, lambda _: scan, roots=Roots.of([root.certificate]), now=now)
 
 
+@pytest.mark.slow
 def test_two_bad_things_of_which_one_is_cured_before_it_is_told_leave_the_other_told(sessions: Sessions, root: Forged) -> None:
     with sessions.writing() as session:
         make_watches(session, make_actor(session), "a.example")
@@ -199,6 +205,7 @@ def test_two_bad_things_of_which_one_is_cured_before_it_is_told_leave_the_other_
     assert tell(sessions, NOW + DAY) == []
 
 
+@pytest.mark.slow
 def test_two_bad_things_cured_one_after_the_other_are_told_as_over_once_at_the_end(sessions: Sessions, root: Forged) -> None:
     with sessions.writing() as session:
         make_watches(session, make_actor(session), "a.example")
@@ -214,6 +221,7 @@ def test_two_bad_things_cured_one_after_the_other_are_told_as_over_once_at_the_e
         assert tell(sessions, NOW + day * DAY) == expected, day
 
 
+@pytest.mark.slow
 def test_a_leaf_at_two_names_that_is_renewed_at_one_is_told_as_over_there(sessions: Sessions, actor: Actor, root: Forged) -> None:
     old, new = chain(root, 20), chain(root, 89)
     look(sessions, root, old, NOW)
@@ -223,6 +231,7 @@ def test_a_leaf_at_two_names_that_is_renewed_at_one_is_told_as_over_there(sessio
         assert tell(sessions, NOW + day * DAY) == ["well"], name
 
 
+@pytest.mark.slow
 def test_an_unsent_notice_of_two_names_goes_on_where_it_is_not_cured(sessions: Sessions, actor: Actor, root: Forged) -> None:
     look(sessions, root, chain(root, 20), NOW)
     look_at(sessions, root, {"192.0.2.1": chain(root, 89)}, NOW + timedelta(minutes=1), at="a.example")
@@ -232,6 +241,7 @@ def test_an_unsent_notice_of_two_names_goes_on_where_it_is_not_cured(sessions: S
         assert session.scalars(told).all() == ["b.example"]
 
 
+@pytest.mark.slow
 def test_a_certificate_that_ended_and_comes_back_is_told_again(sessions: Sessions, root: Forged) -> None:
     with sessions.writing() as session:
         make_watches(session, make_actor(session), "a.example")
@@ -241,6 +251,7 @@ def test_a_certificate_that_ended_and_comes_back_is_told_again(sessions: Session
         assert tell(sessions, NOW + day * DAY) == expected, day
 
 
+@pytest.mark.slow
 def test_a_certificate_that_comes_back_at_two_names_is_told_for_both(sessions: Sessions, actor: Actor, root: Forged) -> None:
     ended, good = chain(root, end=NOW - DAY), chain(root, 80)
     for day, (served, expected) in enumerate([(ended, ["ended"]), (good, ["well"] * 2), (ended, ["bad"] * 2), (ended, [])]):
@@ -268,6 +279,7 @@ def test_half_a_dns_answer_cures_nothing(sessions: Sessions, root: Forged) -> No
         assert tell(sessions, NOW + timedelta(hours=hours)) == []
 
 
+@pytest.mark.slow
 def test_an_address_that_is_left_out_of_one_answer_is_not_cured_and_one_that_stays_away_is(sessions: Sessions, root: Forged) -> None:
     with sessions.writing() as session:
         make_watches(session, make_actor(session), "a.example")

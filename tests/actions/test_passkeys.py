@@ -216,6 +216,7 @@ def test_only_its_own_person_adds_one_and_only_to_what_was_asked_of_them(holder:
         passkeys.add_passkey(session, TERMINAL, challenge=asked.challenge, answer=answer, name="", site=SITE, keep=0, now=NOW)
 
 
+@pytest.mark.slow
 def test_nobody_has_more_than_enough(holder: Holder) -> None:
     for number in range(MOST - 1):
         holder.add(Device(), name=str(number))

@@ -173,6 +173,7 @@ def test_findings_and_incidents_open_once_and_close_when_cured(sessions: Session
         assert one(sessions, Watch.state) == ("ok" if hours == 2 else "bad")
 
 
+@pytest.mark.slow
 def test_what_was_not_reached_is_neither_well_nor_cured(sessions: Sessions, actor: Actor, good: Chain, roots: Roots) -> None:
     wrong = make_chain(["b.example"], root=good.root, now=NOW)
     scan(sessions, roots, lambda _: make_scan("a.example", {"192.0.2.1": wrong.ders}))
@@ -280,6 +281,7 @@ def test_a_clock_that_was_ahead_blinds_nobody(sessions: Sessions, actor: Actor, 
     assert one(sessions, Schedule.last_scanned_at) == NOW
 
 
+@pytest.mark.slow
 def test_removing_and_recording_at_once_neither_deadlock_nor_miscount(sessions: Sessions, roots: Roots, good: Chain) -> None:
     names = [f"h{number}.example" for number in range(40)]
     wrong = make_chain(["b.example"], root=good.root, now=NOW)

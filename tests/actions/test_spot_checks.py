@@ -51,6 +51,7 @@ def test_no_other_way_to_reach_a_name_is_taken(text: str) -> None:
         read_spot_target(text)
 
 
+@pytest.mark.slow
 def test_a_question_creates_no_endpoint_and_ends_after_a_day(sessions: Sessions) -> None:
     ref = ask(sessions, "a.example")
     assert len(ref) == 32
@@ -76,6 +77,7 @@ def test_one_visitor_asks_so_much_and_the_address_is_not_kept(sessions: Sessions
     assert "2001:db8" not in str(kept)
 
 
+@pytest.mark.slow
 def test_a_network_asks_so_much_though_its_visitors_change(sessions: Sessions) -> None:
     for number in range(spot_checks.PER_NETWORK):
         ask(sessions, f"n{number}.example", at=f"198.51.100.{number}")
@@ -129,6 +131,7 @@ def test_who_asked_not_to_be_scanned_is_not(sessions: Sessions) -> None:
     assert not wish.address_refusal(["203.0.113.1", "2001:db8::1"])
 
 
+@pytest.mark.slow
 def test_so_many_may_wait(sessions: Sessions) -> None:
     for number in range(spot_checks.MOST_WAITING):
         ask(sessions, f"n{number}.example", at=f"10.{number}.0.1")

@@ -255,6 +255,7 @@ def test_who_is_asked_in_as_an_owner_brings_no_right_to_private_ranges(sessions:
         assert accounts_allowed(session, ["mira@example.org"]) == set()
 
 
+@pytest.mark.slow
 def test_an_invitation_and_a_joining_in_one_moment_do_not_wait_for_each_other(sessions: Sessions) -> None:
     """Both take the account first: on PostgreSQL, one that began with the invitation's row was ended as a deadlock."""
     with sessions.writing() as session:

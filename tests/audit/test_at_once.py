@@ -112,6 +112,7 @@ def test_two_at_once_while_four_write_and_clocks_jump(second: str, database_url:
         assert not (folders[1] / "key").exists()
 
 
+@pytest.mark.slow
 def test_one_that_comes_in_between_waits_and_looks_anew(sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where the claim on the folder does not hold, as on some disks of a network, the database's own lock does."""
     first, second = Sequencer(sessions, keeper, ORIGIN), Sequencer(sessions, keeper, ORIGIN)

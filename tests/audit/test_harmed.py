@@ -18,6 +18,7 @@ from core.store.db import Sessions
 from tests.turns import NOW, ORIGIN, files, restored, tell, trouble, verified
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True], ids=["it runs on", "started again"])
 @pytest.mark.parametrize("lost", ["gone", "another", "damaged", "rotated away"])
 def test_without_the_key_that_strangers_know_nothing_is_signed(
@@ -46,6 +47,7 @@ def test_without_the_key_that_strangers_know_nothing_is_signed(
     assert verified(keeper).returncode == 0
 
 
+@pytest.mark.slow
 def test_a_first_start_that_was_cut_short_elsewhere_signs_nothing_later(
     sequencer: Sequencer, sessions: Sessions, keeper: Keeper, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -108,6 +110,7 @@ def test_a_hole_in_what_is_published_is_filled_though_the_disk_was_full_at_first
     assert files(keeper) == before
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("again", [False, True], ids=["it runs on", "started again"])
 def test_narrower_tiles_go_though_the_turn_ended_at_the_checkpoint(
     again: bool, sequencer: Sequencer, sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch

@@ -68,6 +68,7 @@ def test_a_cosignature_holds_for_its_time_and_text_alone() -> None:
     assert public_of(KEY, "witness.example/w").id != witness.id, "a log's key and a witness's are never taken for each other"
 
 
+@pytest.mark.slow
 def test_every_bit_that_is_flipped_in_a_checkpoint_is_seen() -> None:
     raw = Note(TEXT, (sign(TEXT, ORIGIN, KEY), cosign(TEXT, "w.example", KEY, 9))).raw
     keys = [public_of(KEY, ORIGIN), public_of(KEY, "w.example", COSIGNATURE)]

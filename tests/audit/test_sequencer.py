@@ -38,6 +38,7 @@ def test_a_log_begins_with_its_origin_and_key_and_is_signed_at_once(sequencer: S
     assert (keeper.folder / "key").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_events_become_entries_in_order_once_each_and_leave_the_outbox(sequencer: Sequencer, sessions: Sessions, keeper: Keeper) -> None:
     events(sessions, *range(1, 301))
     assert sequencer.turn(NOW) == 301
@@ -105,6 +106,7 @@ def test_a_key_is_rotated_by_an_entry_that_both_keys_signed(sequencer: Sequencer
     assert kinds(keeper) == ["log.started.v1", "log.key_rotated.v1", "domains.added.v1"]
 
 
+@pytest.mark.slow
 def test_what_is_published_is_made_again_from_the_database_and_never_overwritten(
     sequencer: Sequencer, sessions: Sessions, keeper: Keeper
 ) -> None:

@@ -17,6 +17,7 @@ from core.store.db import Sessions
 from tests.turns import NOW, ORIGIN, events, kinds, restored, told, trouble, unguarded
 
 
+@pytest.mark.slow
 def test_after_a_restore_nothing_is_signed_until_another_log_is_begun(sequencer: Sequencer, sessions: Sessions, keeper: Keeper) -> None:
     events(sessions, *range(1, 10))
     sequencer.turn(NOW)
@@ -48,6 +49,7 @@ def test_after_a_restore_nothing_is_signed_until_another_log_is_begun(sequencer:
     assert trouble(sessions) == ""
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("lost", ["outside", "log", "newer", "entry", "changed", "frontier", "damaged", "origin", "fork"])
 def test_a_database_or_folder_that_is_not_as_it_was_signs_nothing(
     lost: str, sequencer: Sequencer, sessions: Sessions, keeper: Keeper
@@ -96,6 +98,7 @@ def test_a_trouble_that_was_mended_is_over(sequencer: Sequencer, sessions: Sessi
     assert not trouble(sessions)
 
 
+@pytest.mark.slow
 def test_a_second_machine_without_the_folder_signs_nothing_and_harms_nothing(
     sequencer: Sequencer, sessions: Sessions, keeper: Keeper, tmp_path: Path
 ) -> None:

@@ -47,6 +47,7 @@ def test_a_path_is_read_back_and_no_other_spelling_is() -> None:
         assert Tile.read(path) is None, path
 
 
+@pytest.mark.slow
 def test_proofs_from_tiles_are_those_from_leaves_and_read_a_few_files() -> None:
     kept, entries = files(SIZE)
     read: list[str] = []

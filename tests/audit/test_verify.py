@@ -148,6 +148,7 @@ def test_who_has_the_key_and_is_met_by_nobody_who_saw_the_log_before_can_rewrite
             assert "you want 1" in faults(log_of(entries), witnesses=(WITNESS_VKEY,), quorum=1)
 
 
+@pytest.mark.slow
 def test_every_byte_of_the_checkpoint_counts() -> None:
     note = checkpoint_of(ENTRIES, witnesses={WITNESS: WITNESS_KEY})
     asked = {"witnesses": (WITNESS_VKEY,), "quorum": 1}
@@ -161,6 +162,7 @@ def test_every_byte_of_the_checkpoint_counts() -> None:
     assert (sum(seen), len(seen)) == (len(note) * (8 if EVERY else 1),) * 2
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(1_800 if EVERY else 120)
 def test_every_byte_of_every_tile_and_bundle_counts() -> None:
     files = log_of(ENTRIES, before=280)
@@ -210,6 +212,7 @@ def test_partial_tiles_of_before_are_their_beginnings_or_they_are_found() -> Non
         assert bool(faults(Lies({path: elder[path]} | WHOLE))) == (path != "tile/1/000.p/1"), path
 
 
+@pytest.mark.slow
 def test_a_log_that_grew_while_it_was_copied_holds_and_so_does_one_whose_partial_tiles_are_gone_since() -> None:
     for size in (301, 511, 512, 700):
         more = bodies(size)

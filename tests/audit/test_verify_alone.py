@@ -75,6 +75,7 @@ def run(folder: Path, *words: str | Path) -> tuple[int, str]:
     return done.returncode, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_it_needs_its_own_few_files_and_cryptography(alone: Path, tmp_path: Path) -> None:
     """Each outcome once by the real command line, with everything else kept from being imported."""
     log = put(log_of(bodies(300)), tmp_path / "log")

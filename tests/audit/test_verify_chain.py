@@ -154,6 +154,7 @@ def test_entries_that_were_promised_and_never_published_are_missed_unless_they_l
     assert "You have seen 40" in faults(chained(published, second_of(published)), heads=seen)
 
 
+@pytest.mark.slow
 def test_what_was_seen_is_the_beginning_of_what_is_there() -> None:
     seen = checked(FIRST).heads
     grown = bodies(600)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import pytest
+
 from audit.keeper import Keeper
 from audit.log import Event, append
 from audit.note import public_of
@@ -18,6 +20,7 @@ from tests.audit_logs import ORIGIN
 NOW = datetime(2026, 11, 28, 12, 0, 30, tzinfo=UTC)
 
 
+@pytest.mark.slow
 def test_what_the_sequencer_publishes_holds(sequencer: Sequencer, sessions: Sessions, keeper: Keeper) -> None:
     asked, size = Asked(), 0
     for turn, count in enumerate((0, 3, 250, 1, 60, 0)):

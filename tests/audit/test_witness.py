@@ -286,6 +286,7 @@ def child(script: str, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen([sys.executable, "-c", OPENED + script, *words], cwd=ROOT, stdout=subprocess.PIPE, text=True)
 
 
+@pytest.mark.slow
 def test_of_eight_threads_with_the_same_old_size_one_wins_each_step(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     witness, read = make_witness(tmp_path, LOG.vkey), Memory.read
 
@@ -303,6 +304,7 @@ def test_of_eight_threads_with_the_same_old_size_one_wins_each_step(tmp_path: Pa
             assert {answer.body for answer in answers if answer.status == 409} == {f"{seen(witness)}\n".encode()}
 
 
+@pytest.mark.slow
 def test_of_four_processes_with_the_same_old_size_one_wins_each_step(tmp_path: Path) -> None:
     make_witness(tmp_path, LOG.vkey)
     for step in range(1, 21):
@@ -315,6 +317,7 @@ def test_of_four_processes_with_the_same_old_size_one_wins_each_step(tmp_path: P
     assert seen(make_witness(tmp_path, LOG.vkey)) == 20
 
 
+@pytest.mark.slow
 def test_killed_between_the_disk_and_the_answer_it_goes_on(witness: Witness, tmp_path: Path) -> None:
     (tmp_path / "body").write_bytes(LOG.request(5, 7))
     before = child(KILLED, str(tmp_path), LOG.vkey, "failed and not persisted")

@@ -89,6 +89,7 @@ def lies(size: int) -> bytes:
     return cosigned("liar.example", int(NOW.timestamp()), size)
 
 
+@pytest.mark.slow
 def test_two_of_five_cosign_and_the_others_are_told_of(fresh: list[Setting], pair: tuple[tuple[Witness, str], ...]) -> None:
     dead = public_of(Ed25519PrivateKey.generate(), "dead.example", COSIGNATURE).vkey
     slow = public_of(Ed25519PrivateKey.generate(), "slow.example", COSIGNATURE).vkey
@@ -113,6 +114,7 @@ def test_two_of_five_cosign_and_the_others_are_told_of(fresh: list[Setting], pai
         assert {witness.memory.read()[LOG.origin].size for witness, _ in pair} == {9}
 
 
+@pytest.mark.slow
 def test_it_asks_from_what_it_knows_and_once_more_from_what_it_is_told(fresh: list[Setting], pair: tuple[tuple[Witness, str], ...]) -> None:
     proved: list[int] = []
 
@@ -153,6 +155,7 @@ def test_of_another_log_it_is_asked_from_0() -> None:
         assert [body.partition(b"\n")[0] for body in asked] == [b"old 0", b"old 0"]
 
 
+@pytest.mark.slow
 def test_nobody_waits_for_what_hangs() -> None:
     ended = threading.Event()
     with answering((409, b"3\n")) as (address, _):
@@ -163,6 +166,7 @@ def test_nobody_waits_for_what_hangs() -> None:
     assert troubles(by) == {"liar.example": "It gave no answer within 0.05 s."}
 
 
+@pytest.mark.slow
 def test_a_witness_that_is_ahead_or_saw_another_tree_is_told_of(fresh: list[Setting], pair: tuple[tuple[Witness, str], ...]) -> None:
     assert len(ask(Witnesses(fresh, 1, TLS), 12)) == 2
     by = Witnesses(fresh, 1, TLS)
@@ -245,6 +249,7 @@ def test_nothing_is_asked_without_tls_but_on_this_machine() -> None:
         Witnesses([("x", "http://127.0.0.1:9")], 1, TLS)
 
 
+@pytest.mark.slow
 def test_the_sequencer_publishes_what_a_real_witness_cosigned(sequencer: Sequencer, tmp_path: Path) -> None:
     folder = tmp_path / "witness"
     folder.mkdir()

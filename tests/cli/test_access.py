@@ -47,6 +47,7 @@ def listed(capsys: Say) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 def test_a_host_is_trusted_reports_by_hand_and_is_retired(sessions: Sessions, tmp_path: Path, capsys: Say) -> None:
     host = TestHost(tmp_path)
     assert main.main(["access", "trust", "web-1", host.public_key]) == 0
@@ -73,6 +74,7 @@ def test_a_host_is_trusted_reports_by_hand_and_is_retired(sessions: Sessions, tm
     assert (told["hosts"], told["accesses"][0]["ending"]) == ([], "lost")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("line", ["{}", "[]", "no JSON", '{"host": "web-9", "beat": {}, "reports": []}'])
 def test_a_line_that_is_no_delivery_is_answered_in_words(sessions: Sessions, tmp_path: Path, capsys: Say, line: str) -> None:
     (tmp_path / "lines").write_text(line)
@@ -85,6 +87,7 @@ def shelled(monkeypatch: pytest.MonkeyPatch, text: str, *words_given: str) -> in
     return main.main(["shell", "--reason", WHY, *words_given])
 
 
+@pytest.mark.slow
 def test_a_shell_reads_and_does_not_write_unless_asked_and_both_are_told(
     sessions: Sessions, monkeypatch: pytest.MonkeyPatch, capsys: Say
 ) -> None:
@@ -112,6 +115,7 @@ def test_a_shell_reads_and_does_not_write_unless_asked_and_both_are_told(
     assert (first["kind"], first["ending"]) == ("database", "closed")
 
 
+@pytest.mark.slow
 def test_without_a_reason_no_shell_opens(sessions: Sessions, monkeypatch: pytest.MonkeyPatch, capsys: Say) -> None:
     monkeypatch.setattr(sys, "stdin", io.StringIO("print('in')\n"))
     assert main.main(["shell", "--reason", "because"]) == words.USAGE

@@ -54,6 +54,7 @@ def filled(data: Path) -> tuple[str, str]:
         return fill(Sessions(engine))
 
 
+@pytest.mark.slow
 def test_the_list_is_json_for_other_programs(filled: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     mira, eve = filled
     assert main.main(["account", "list", "--json"]) == 0
@@ -63,6 +64,7 @@ def test_the_list_is_json_for_other_programs(filled: tuple[str, str], capsys: py
     ]
 
 
+@pytest.mark.slow
 def test_the_table_obeys_no_name(filled: tuple[str, str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["account", "list"]) == 0
     told = capsys.readouterr().out

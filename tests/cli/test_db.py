@@ -27,6 +27,7 @@ def revision_of(data: Path) -> str:
     return str(row[0])
 
 
+@pytest.mark.slow
 def test_upgrade_goes_up_and_then_changes_nothing(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["db", "upgrade"]) == 0
     assert revision_of(data) == schema.newest_revision()
@@ -42,6 +43,7 @@ def test_development_migrates_by_itself(data: Path) -> None:
     assert revision_of(data) == schema.newest_revision()
 
 
+@pytest.mark.slow
 def test_production_points_to_the_verb_and_changes_nothing(data: Path) -> None:
     place.make_private(data)
     settings = place.settings(environment="production")
@@ -53,6 +55,7 @@ def test_production_points_to_the_verb_and_changes_nothing(data: Path) -> None:
     db.make_ready(settings)
 
 
+@pytest.mark.slow
 def test_production_names_the_command_with_the_folder_that_was_given(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     mine = tmp_path / "my data"
     monkeypatch.setenv("KEYCHEST_ENVIRONMENT", "production")
@@ -85,6 +88,7 @@ def test_a_role_without_its_login_in_production(tmp_path: Path) -> None:
         db.upgrade(settings)
 
 
+@pytest.mark.slow
 def test_a_user_can_be_made_without_a_browser(capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["user", "create", "mira@example.org", "--operator"]) == 0
     assert capsys.readouterr().out.startswith("http://localhost:8000/welcome/")
@@ -93,6 +97,7 @@ def test_a_user_can_be_made_without_a_browser(capsys: pytest.CaptureFixture[str]
     assert main.main(["user", "create", "no address"]) == words.USAGE
 
 
+@pytest.mark.slow
 def test_a_link_leads_to_where_the_portal_is(data: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     place.make_private(data)
     place.keep_address(Settings(data=data, port=8123))
@@ -105,6 +110,7 @@ def test_a_link_leads_to_where_the_portal_is(data: Path, capsys: pytest.CaptureF
     assert capsys.readouterr().out.startswith("https://keychest.example.org/welcome/")
 
 
+@pytest.mark.slow
 def test_a_lost_password_is_replaced_by_a_new_link(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["user", "create", "mira@example.org"]) == 0
     first = capsys.readouterr().out.strip()
@@ -127,6 +133,7 @@ def test_a_lost_password_is_replaced_by_a_new_link(data: Path, capsys: pytest.Ca
     assert "There is no user with this address" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_only_the_terminal_makes_links(data: Path) -> None:
     place.make_private(data)
     db.upgrade(place.settings())

@@ -148,6 +148,7 @@ def test_a_dry_run_sends_nothing_and_shows_everything(tmp_path: Path, capsys: py
     assert sorted(path.name for path in tmp_path.iterdir()) == ["data", "escrow.age", "key.txt"]
 
 
+@pytest.mark.slow
 def test_send_tells_everybody_once(tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     box = box_of_many(tmp_path, 3)
     with smtp_sink() as sink:
@@ -171,6 +172,7 @@ def test_send_tells_everybody_once(tmp_path: Path, capsys: pytest.CaptureFixture
     assert all(mail["From"] == "kc@example.org" for _, mail in sink.mails)
 
 
+@pytest.mark.slow
 def test_what_is_not_sent_is_told_with_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     box = box_of_many(tmp_path, 2)
     gone = f"smtp://127.0.0.1:{free_port()}"

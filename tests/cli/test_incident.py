@@ -11,6 +11,7 @@ import pytest
 from cli import main, words
 
 
+@pytest.mark.slow
 def test_an_incident_is_told_from_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("KEYCHEST_DATA", str(tmp_path / "data"))
     assert main.main(["db", "upgrade"]) == 0

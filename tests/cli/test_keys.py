@@ -41,6 +41,7 @@ def kept(sessions: Sessions) -> dict[str, str]:
         return dict(session.execute(sa.select(Factor.ref, Factor.sealed)).all())
 
 
+@pytest.mark.slow
 def test_every_secret_is_wrapped_anew_and_told_how_many(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sessions, keys = fill(data)
     before = kept(sessions)
@@ -56,12 +57,14 @@ def test_every_secret_is_wrapped_anew_and_told_how_many(data: Path, capsys: pyte
     sessions.engine.dispose()
 
 
+@pytest.mark.slow
 def test_with_none_it_says_so(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main.main(["keys", "rotate"]) == 0
     assert "0 secrets were wrapped by it" in capsys.readouterr().out
     assert (data / FILE).exists()
 
 
+@pytest.mark.slow
 def test_a_lost_file_of_keys_is_told_and_nothing_changes(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     sessions, keys = fill(data)
     before = kept(sessions)

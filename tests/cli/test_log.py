@@ -129,6 +129,7 @@ def test_a_restore_beside_a_live_database_is_told_to_its_log(data: Path, tmp_pat
     assert (last["kind"], last["by"], last["said"]["same"]) == ("backup.restored.v1", "terminal", True)
 
 
+@pytest.mark.slow
 def test_without_the_folder_the_log_goes_on_from_what_the_database_has(data: Path, turns: Any, capsys: Say) -> None:
     act(data, "a@example.org")
     size = turns()
@@ -144,6 +145,7 @@ def test_without_the_folder_the_log_goes_on_from_what_the_database_has(data: Pat
     again.sessions.engine.dispose()
 
 
+@pytest.mark.slow
 def test_a_new_key_is_taken_by_the_sequencer_and_told(data: Path, turns: Any, capsys: Say, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("cli.log.PATIENCE_S", 0.2)
     turns()
@@ -157,6 +159,7 @@ def test_a_new_key_is_taken_by_the_sequencer_and_told(data: Path, turns: Any, ca
     turns()
 
 
+@pytest.mark.slow
 def test_a_person_an_account_and_an_entry_are_erased_and_nothing_else(data: Path, turns: Any, capsys: Say) -> None:
     act(data, "a@example.org", "b@example.org", "c@example.org")
     size = turns()
@@ -194,6 +197,7 @@ def test_a_person_an_account_and_an_entry_are_erased_and_nothing_else(data: Path
     engine.dispose()
 
 
+@pytest.mark.slow
 def test_nobody_is_held_up_while_somebody_thinks_whether_to_erase(
     data: Path, turns: Any, capsys: Say, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -211,6 +215,7 @@ def test_nobody_is_held_up_while_somebody_thinks_whether_to_erase(
     assert "Nothing was erased." in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_other_settings_than_at_the_last_start_are_told_by_name_alone(data: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def told() -> tuple[str, ...]:
         return tell_changed(place.settings(data=data))
@@ -235,6 +240,7 @@ def test_other_settings_than_at_the_last_start_are_told_by_name_alone(data: Path
     assert (data / "settings-seen").stat().st_mode & 0o777 == 0o600
 
 
+@pytest.mark.slow
 def test_before_the_first_turn_the_status_says_so(data: Path, capsys: Say) -> None:
     assert status(capsys, data)[1]["begun"] is False
     assert main.main(["log", "status"]) == 0

@@ -210,6 +210,7 @@ def test_what_is_not_tls_is_said(capsys: pytest.CaptureFixture[str], monkeypatch
     assert "No address gave a certificate." in out
 
 
+@pytest.mark.slow
 def test_as_a_program_of_its_own(good: Server) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "cli", "scan", f"https://{NAME.upper()}.:{good.port}/path", "--json"],
@@ -241,6 +242,7 @@ def test_the_table_says_when_there_may_be_more_addresses(
     assert (code, "may have more addresses" in out) == (0, told)
 
 
+@pytest.mark.slow
 def test_starttls_is_spoken_as_asked_or_as_the_port_says(capsys: pytest.CaptureFixture[str], chain: Chain) -> None:
     with upgrading("imap", chain.pem, chain.key_pem) as server:
         code, found = run_json(capsys, f"{NAME}:{server.port}", "--starttls", "imap", "--address", "127.0.0.1")

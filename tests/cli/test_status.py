@@ -19,6 +19,7 @@ from cli import main, place, sequencer, words
 from cli.status_feed import Feed
 from cli.status_keeper import made
 from core.actions.access import trust_host
+from core.actions.heartbeats import beat
 from core.status.codec import decode
 from core.status.told import Told
 from core.store.db import Sessions
@@ -55,6 +56,7 @@ def states(told: Told) -> dict[str, str]:
     return {each.key: each.state for each in told.components}
 
 
+@pytest.mark.slow
 def test_a_stranger_proves_an_access_from_the_published_folder_alone(data: Path, feed: Feed, tmp_path: Path, capsys: Say) -> None:
     host, now = TestHost(tmp_path), datetime.now(UTC)
     line = json.dumps(host.delivery(now, [host.opened(now, "s1"), host.report("completed", now, session="s1", kind="sftp")], still=["s1"]))
@@ -80,6 +82,7 @@ def test_a_stranger_proves_an_access_from_the_published_folder_alone(data: Path,
     assert "files said something new" in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_it_is_put_in_folders_and_at_targets_and_changed_there(data: Path, feed: Feed, tmp_path: Path) -> None:
     (tmp_path / "target").mkdir()
     seal(data)
@@ -96,12 +99,14 @@ def test_it_is_put_in_folders_and_at_targets_and_changed_there(data: Path, feed:
     assert (folder / "index.html").stat().st_mode & 0o777 == 0o644
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("where", "code"), [("ftp://x/y", words.USAGE), ("/proc/nothing", words.UNAVAILABLE)])
 def test_a_place_that_cannot_be_is_answered_in_words(data: Path, capsys: Say, where: str, code: int) -> None:
     assert main.main(["status", "publish", where]) == code
     assert capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_the_database_that_is_gone_is_told_with_what_was_known_last(data: Path, feed: Feed) -> None:
     now = datetime.now(UTC)
     told = feed.turn(now)
@@ -119,6 +124,7 @@ def test_the_database_that_is_gone_is_told_with_what_was_known_last(data: Path, 
     assert (database.state, sum(day.measured_s for day in database.days), sum(day.down_s for day in database.days)) == ("ok", 120, 60)
 
 
+@pytest.mark.slow
 def test_the_watchdog_opens_what_lasts_publishes_it_later_and_ends_it(data: Path, feed: Feed) -> None:
     now = datetime.now(UTC)
     minutes = [feed.turn(now + timedelta(minutes=minute)) for minute in range(16)]
@@ -131,6 +137,20 @@ def test_the_watchdog_opens_what_lasts_publishes_it_later_and_ends_it(data: Path
         assert session.scalar(sa.select(sa.func.count()).select_from(PublicIncident).where(PublicIncident.automatic == "down:portal")) == 1
 
 
+def test_what_has_not_begun_yet_is_not_called_down_until_it_should_have(data: Path, feed: Feed) -> None:
+    now = datetime.now(UTC)
+    seen = [states(feed.turn(now + timedelta(seconds=seconds))) for seconds in (0, 60, 121)]
+    assert [(each["scanning"], each["notifications"]) for each in seen] == [("unmeasured",) * 2] * 2 + [("down",) * 2]
+    with feed.sessions.writing() as session:
+        for name in ("clock", "worker.scan", "worker.now"):
+            beat(session, name, pid=1, now=now + timedelta(seconds=170))
+    told = feed.turn(now + timedelta(seconds=180))
+    assert (states(told)["scanning"], states(told)["notifications"]) == ("ok", "down")
+    scanning = next(each for each in told.components if each.key == "scanning")
+    assert sum(day.measured_s for day in scanning.days) == 59  # the first two minutes count for nothing
+
+
+@pytest.mark.slow
 def test_a_change_is_seen_at_once(data: Path, feed: Feed, tmp_path: Path) -> None:
     assert not feed.changed()
     assert not feed.changed()
@@ -144,6 +164,7 @@ def test_a_change_is_seen_at_once(data: Path, feed: Feed, tmp_path: Path) -> Non
     assert not feed.changed()
 
 
+@pytest.mark.slow
 def test_what_was_measured_outlives_the_process(data: Path, feed: Feed) -> None:
     now = datetime.now(UTC)
     for minute in range(3):

@@ -14,6 +14,7 @@ from tests.cli.test_keys import fill
 from tests.people import HASH
 
 
+@pytest.mark.slow
 def test_the_factor_is_gone_and_who_has_none_is_told_so(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -32,6 +33,7 @@ def test_the_factor_is_gone_and_who_has_none_is_told_so(
     sessions.engine.dispose()
 
 
+@pytest.mark.slow
 def test_somebody_is_kept_out_and_let_in_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     data = tmp_path / "data"
     monkeypatch.setenv("KEYCHEST_DATA", str(data))
@@ -54,6 +56,7 @@ def test_somebody_is_kept_out_and_let_in_again(tmp_path: Path, monkeypatch: pyte
     sessions.engine.dispose()
 
 
+@pytest.mark.slow
 def test_the_last_operator_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("KEYCHEST_DATA", str(tmp_path / "data"))
     assert main.main(["user", "create", "op@example.org", "--operator"]) == 0

@@ -179,6 +179,7 @@ def published(folder: Path) -> Iterator[tuple[str, list[str]]]:
     thread.join()
 
 
+@pytest.mark.slow
 def test_once_reads_a_log_over_http(run: Run, tmp_path: Path) -> None:
     LOG.publish(tmp_path / "log", 300)
     with published(tmp_path / "log") as (address, asked):

@@ -128,6 +128,7 @@ SAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("claims", SAYS.values(), ids=SAYS)
 def test_what_does_not_hold_vouches_for_nobody(made: Idp, claims: dict[str, Any], caplog: pytest.LogCaptureFixture) -> None:
     made.claims = claims
@@ -159,6 +160,7 @@ def _changed(token: str) -> str:
     return f"{head}.{unsigned({'sub': 'mira'}).split('.')[1]}.{signature}"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("sign", SIGNED.values(), ids=SIGNED)
 def test_a_signature_of_another_kind_vouches_for_nobody(made: Idp, sign: Callable[[dict[str, Any]], str]) -> None:
     made.sign = sign
@@ -229,6 +231,7 @@ def test_a_provider_by_tls_leads_to_nothing_without(made: Idp) -> None:
         provider._url({"token_endpoint": "http://localhost/token"}, "token_endpoint")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", ["/.well-known/openid-configuration", "/token", "/keys"])
 @pytest.mark.parametrize("how", [endless, silent, in_drops, elsewhere, failing, no_object, nested])
 def test_a_provider_that_is_not_well_is_told_in_words_and_in_time(made: Idp, path: str, how: Any) -> None:
@@ -249,6 +252,7 @@ def test_a_provider_that_is_not_there_and_our_own_wrong_secret_are_told_alike(ma
         come(made, made.provider(client_secret="another"))
 
 
+@pytest.mark.slow
 def test_three_wait_for_a_silent_provider_and_the_others_are_told(made: Idp) -> None:
     provider, said = made.provider(within_s=1.0), []
     made.broken = {"/.well-known/openid-configuration": silent}

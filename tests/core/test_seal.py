@@ -42,6 +42,7 @@ def trouble(content: bytes, plain: bytes, identity: Identity = MINE, sealed_byte
     return caught.value.trouble
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("compress", [True, False])
 @pytest.mark.parametrize("size", [0, 1, 2, 65_536, 20_000_000])
 def test_what_was_sealed_comes_back(size: int, compress: bool) -> None:

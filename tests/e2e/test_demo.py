@@ -81,7 +81,14 @@ def test_a_newcomer_gets_in_by_one_button_and_every_page_says_what_it_is(demo: I
         look(page, "demo-sign-in")
         page.get_by_role("button", name="Enter the demonstration").click()
         page.wait_for_url(demo.url + "/")
-        for name, path in {"overview": "/", "domains": "/domains", "mails": "/mails", "check": "/check", "about": "/check/about"}.items():
+        for name, path in {
+            "overview": "/",
+            "domains": "/domains",
+            "mails": "/mails",
+            "check": "/check",
+            "about": "/check/about",
+            "status": "/status",
+        }.items():
             page.goto(path)
             expect(page.get_by_text("This is a demonstration.")).to_be_visible()
             look(page, f"demo-{name}")

@@ -36,6 +36,7 @@ def yard(sqlite_url: str, tmp_path: Path) -> Yard:
     return Yard(Sessions(make_engine(sqlite_url)), tmp_path / "data")
 
 
+@pytest.mark.slow
 def test_a_backup_is_stored_sealed_and_proven(yard: Yard) -> None:
     yard.add_accounts(7)
     backup = yard.back_up()
@@ -139,6 +140,7 @@ def test_forty_of_forty_flipped_bytes_are_found(yard: Yard) -> None:
     assert yard.drill().state == "passed"
 
 
+@pytest.mark.slow
 def test_one_damaged_copy_is_told_though_the_other_restores(yard: Yard) -> None:
     backup = yard.back_up()
     flip(yard.sealed(backup), 300)
@@ -233,6 +235,7 @@ def test_accounts_made_since_lower_coverage_and_are_an_alarm_once_an_interval_is
     assert alarms_open(yard) == set()
 
 
+@pytest.mark.slow
 def test_an_account_that_is_older_than_the_backup_and_not_in_it_is_a_fault(yard: Yard) -> None:
     yard.add_accounts(3)
     yard.back_up()
@@ -332,6 +335,7 @@ def _all(yard: Yard) -> list[Backup]:
         return list(session.scalars(sa.select(Backup).order_by(Backup.id)))
 
 
+@pytest.mark.slow
 def test_a_drill_that_was_stopped_is_told_and_held_anew(yard: Yard) -> None:
     from core.actions.backups import begin_drill
 
@@ -378,6 +382,7 @@ def test_nothing_is_removed(yard: Yard, why: str) -> None:
     assert len(yard.stored()) == 3
 
 
+@pytest.mark.slow
 def test_the_wrong_clock_is_outlived_and_the_next_run_succeeds(yard: Yard) -> None:
     yard.back_up()
     yard.pass_time(timedelta(days=1))
@@ -388,6 +393,7 @@ def test_the_wrong_clock_is_outlived_and_the_next_run_succeeds(yard: Yard) -> No
     assert yard.drill(backup.ref).state == "passed"
 
 
+@pytest.mark.slow
 def test_a_drill_with_the_offline_key_opens_backup_and_kit(yard: Yard) -> None:
     from jobs.drill import drill
 

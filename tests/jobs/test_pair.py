@@ -77,6 +77,7 @@ def open_checks(context: Context) -> set[str]:
         return set(session.scalars(sa.select(Incident.check).where(Incident.closed_at.is_(None))))
 
 
+@pytest.mark.slow
 def test_it_is_recorded_asked_for_again_and_gone_when_it_is_taken_away(context: Context, ec: Chain, old_rsa: Chain) -> None:
     with tls_server(ec.pem, ec.key_pem, beside=(old_rsa.pem, old_rsa.key_pem)) as server:
         port = server.port
@@ -109,6 +110,7 @@ def test_one_that_is_not_shown_for_once_is_not_taken_for_cured(context: Context,
     assert open_checks(context) == {"CERT-EXPIRED", "CERT-PAIR"}
 
 
+@pytest.mark.slow
 def test_a_server_that_was_away_is_asked_for_both_when_it_is_back(context: Context, ec: Chain, old_rsa: Chain) -> None:
     """An outage says nothing of the second certificate, and whose turn it is decides nothing where there was one."""
     with tls_server(ec.pem, ec.key_pem, beside=(old_rsa.pem, old_rsa.key_pem)) as server:
@@ -121,6 +123,7 @@ def test_a_server_that_was_away_is_asked_for_both_when_it_is_back(context: Conte
     assert open_checks(context) == {"CERT-EXPIRED", "CERT-PAIR"}
 
 
+@pytest.mark.slow
 def test_who_is_asked(context: Context, ec: Chain) -> None:
     """At the first claim, at every third from there, whenever a person asks; and then there was none."""
     asked: list[OtherKey] = []

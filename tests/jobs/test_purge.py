@@ -62,6 +62,7 @@ def test_it_waits_for_a_proven_backup_and_comes_once_a_day(yard: Yard, caplog: p
         assert "purge" not in chores_due(session, yard.at)
 
 
+@pytest.mark.slow
 def test_without_its_own_login_nothing_leaves_the_bin(yard: Yard, caplog: pytest.LogCaptureFixture) -> None:
     yard.back_up()
     yard.drill()

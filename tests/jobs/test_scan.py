@@ -118,6 +118,7 @@ def test_without_memory_nothing_is_said_of_a_server(sqlite_url: str, tmp_path: P
     sessions.engine.dispose()
 
 
+@pytest.mark.slow
 def test_one_that_cannot_be_recorded_holds_up_no_other(sqlite_url: str, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     sessions = Sessions(make_engine(sqlite_url))
     chain = make_chain(["*.kc.test"])

@@ -80,6 +80,7 @@ def test_good_and_closed_ones_are_answered_together(context: Context) -> None:
         assert set(session.scalars(sa.select(SpotDial.address))) == {GOOD, CLOSED}
 
 
+@pytest.mark.slow
 def test_private_ranges_stay_closed_though_accounts_may_dial_them(context: Context, good: tuple[Server, bytes]) -> None:
     before = good[0].connections
     ask(context, "good.kc.test")

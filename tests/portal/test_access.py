@@ -112,6 +112,7 @@ def forged(host: TestHost, other: TestHost) -> dict[str, dict[str, Any]]:
     }
 
 
+@pytest.mark.slow
 def test_what_does_not_hold_is_refused_counted_and_changes_nothing(site: Site, host: TestHost, tmp_path: Path) -> None:
     (tmp_path / "other").mkdir()
     for what, delivery in forged(host, TestHost(tmp_path / "other")).items():

@@ -139,6 +139,7 @@ def test_the_account_sees_all_of_it_and_nobody_else_does(logged: Site, keeper: K
     assert "Nothing happened yet" in stranger
 
 
+@pytest.mark.slow
 def test_it_is_filtered_by_group_person_words_and_days(logged: Site, keeper: Keeper) -> None:
     happen(logged, 35)
     happen(logged, 1, "member.invited.v1", email="noa@elsewhere.example", at=NOW + timedelta(days=1))
@@ -177,6 +178,7 @@ def test_it_is_filtered_by_group_person_words_and_days(logged: Site, keeper: Kee
     assert "group=names" in older[1]
 
 
+@pytest.mark.slow
 def test_the_download_proves_itself(logged: Site, keeper: Keeper) -> None:
     happen(logged, 300, reason=HOSTILE)
     sequencer = seal(logged, keeper)

@@ -57,6 +57,7 @@ def walk(site: Site, path: str, token: str) -> list[dict[str, Any]]:
     raise AssertionError("the pages have no end")
 
 
+@pytest.mark.slow
 def test_pages_show_every_row_of_ones_own_once_and_no_stranger_s(site: Site) -> None:
     names = [f"n{number}.example" for number in range(5)]
     serve(site, *names)
@@ -72,6 +73,7 @@ def test_pages_show_every_row_of_ones_own_once_and_no_stranger_s(site: Site) -> 
     assert [item["names"] for item in walk(site, "/api/v1/certificates", theirs)] == [["canary.example"]]
 
 
+@pytest.mark.slow
 def test_a_stranger_s_cursor_tells_nothing_of_them(site: Site) -> None:
     serve(site, *(f"n{number}.example" for number in range(3)))
     serve(site, *(f"canary{number}.example" for number in range(3)), role="stranger")
@@ -95,6 +97,7 @@ def test_each_route_asks_its_scope(site: Site, scopes: tuple[str, ...]) -> None:
         assert "Content-Security-Policy" in answer.headers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("how", ["revoked", "ended", "member", "user"])
 def test_what_is_over_is_over_at_once_and_all_answers_are_alike(site: Site, how: str) -> None:
     token, wrong = make(site), ask(site, "/api/v1/me", "kc_nothing")
@@ -120,6 +123,7 @@ def test_a_token_in_the_address_is_none_and_a_cookie_neither(site: Site) -> None
         assert site.client("owner").get(f"/api/v1/me{query}").status_code == 401
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "query",
     [
@@ -182,6 +186,7 @@ def test_head_is_the_answer_without_its_body(site: Site) -> None:
         assert site.client().head(path).status_code == 401
 
 
+@pytest.mark.slow
 def test_what_is_told_is_what_the_document_says_and_its_examples_are_true(site: Site) -> None:
     serve(site, "one.example", "two.example")
     site.add("new.example")
@@ -235,6 +240,7 @@ def examples_in(part: object) -> Iterator[dict[str, Any]]:
             yield from examples_in(each)
 
 
+@pytest.mark.slow
 def test_who_asks_too_often_is_told_when_to_come_back(make_site: MakeSite) -> None:
     site = make_site(api_per_minute=8)  # half of it while the broker is away, as it is here: four a token, twenty an address
     forget_tries()

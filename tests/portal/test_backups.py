@@ -187,6 +187,7 @@ def test_nobody_is_asked_to_sign_in(site: Site, route: str) -> None:
     assert answer.location.startswith("/sign-in")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("route", "status"), list(zip(ROUTES, (200, 200, 403, 403, 403, 403), strict=True)))
 def test_an_auditor_reads_and_does_nothing(site: Site, route: str, status: int) -> None:
     there = _all_there(site)
@@ -200,6 +201,7 @@ def test_an_auditor_reads_and_does_nothing(site: Site, route: str, status: int) 
         assert session.scalars(sa.select(Hold.lifted_at)).all() == [None]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("route", "status"), list(zip(ROUTES, (200, 200, 303, 303, 303, 303), strict=True)))
 def test_an_operator_reads_and_acts(site: Site, route: str, status: int) -> None:
     answer = _ask(become(site, "operator"), route, _all_there(site))
@@ -215,6 +217,7 @@ def test_reading_and_acting_have_gates_of_their_own(site: Site) -> None:
     assert gates == {"show": reads, "show_one": reads, "back_up": acts, "prove": acts, "hold": acts, "lift": acts}
 
 
+@pytest.mark.slow
 def test_the_tab_and_the_alarm_are_for_those_who_run_it(site: Site) -> None:
     _all_there(site)
     for who in ("owner", "manager", "viewer", "stranger"):
@@ -262,6 +265,7 @@ def test_what_cannot_be_proven_is_refused_in_words(site: Site, state: str) -> No
         assert session.get_one(Chore, "drill").wanted_at is None
 
 
+@pytest.mark.slow
 def test_a_hold_is_set_shown_and_lifted(site: Site) -> None:
     with writing(site) as session:
         make_drill(session, make_backup(session, NOW - HOUR), NOW - HOUR)
@@ -466,6 +470,7 @@ def test_failed_tries_and_removed_backups_are_in_sight(site: Site) -> None:
     assert "/prove" not in removed + failed_page
 
 
+@pytest.mark.slow
 def test_thirty_to_a_page_and_none_twice(site: Site) -> None:
     with writing(site) as session:
         for number in range(32):
@@ -554,6 +559,7 @@ def test_in_production_the_offline_key_is_named_by_its_public_half(make_site: Ma
     assert "lies on the database's own filesystem, so one loss would take both" in told(page)
 
 
+@pytest.mark.slow
 def test_one_target_only_is_a_weakness(make_site: MakeSite, folder: Path) -> None:
     page = told(become(make_site(plan=plan_in(folder, target_urls=((folder / "first").as_uri(),))), "auditor").get("/backups").text)
     assert "There is one target only" in page
@@ -591,6 +597,7 @@ def test_hostile_words_stay_words(site: Site) -> None:
         assert "\u202e" not in page.text, path
 
 
+@pytest.mark.slow
 def test_it_costs_few_questions_and_others_none(site: Site) -> None:
     there = _all_there(site)
     asked: list[str] = []

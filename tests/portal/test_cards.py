@@ -25,6 +25,7 @@ def give(site: Site, refs: list[str], bulk: Bulk) -> None:
         edit_domains(session, site.actors["owner"], refs=refs, bulk=bulk, now=NOW)
 
 
+@pytest.mark.slow
 def test_a_card_is_written_by_who_may_and_seen_by_who_belongs(site: Site) -> None:
     (ref,) = site.add("a.example")
     path, manager = f"/endpoints/{ref}", site.client("manager")
@@ -45,6 +46,7 @@ def test_a_card_is_written_by_who_may_and_seen_by_who_belongs(site: Site) -> Non
     assert "stood so already" in manager.get(post(manager, f"{path}/card", typed | {"version": "1"}).location).text
 
 
+@pytest.mark.slow
 def test_what_is_refused_or_written_over_comes_back_as_it_was_typed(site: Site) -> None:
     (ref,) = site.add("a.example")
     path = f"/endpoints/{ref}/card"
@@ -68,6 +70,7 @@ def test_what_is_refused_or_written_over_comes_back_as_it_was_typed(site: Site) 
     assert "of Mira" in max_.get(f"/endpoints/{ref}").text
 
 
+@pytest.mark.slow
 def test_the_list_shows_filters_and_edits_many(site: Site) -> None:
     refs = site.add(*(f"n{number}.example" for number in range(30)))
     client, max_ = site.client("owner"), site.actors["manager"].user_ref
@@ -99,6 +102,7 @@ def test_the_list_shows_filters_and_edits_many(site: Site) -> None:
     assert '<bdi class="tag">shop</bdi>' in rows
 
 
+@pytest.mark.slow
 def test_every_name_that_matches_is_edited_on_whichever_page(site: Site) -> None:
     site.add(*(f"n{number}.example" for number in range(60)), *(f"m{number}.other" for number in range(5)))
     theirs = site.add("n1.example", role="stranger")
@@ -117,6 +121,7 @@ def test_every_name_that_matches_is_edited_on_whichever_page(site: Site) -> None
     assert 'class="tag">shop' not in site.client("stranger").get(f"/endpoints/{theirs[0]}").text
 
 
+@pytest.mark.slow
 def test_more_than_may_be_edited_at_once_is_refused_and_stays_asked_for(site: Site, monkeypatch: pytest.MonkeyPatch) -> None:
     for module in ("core.actions.cards", "portal.views.domains"):
         monkeypatch.setattr(f"{module}.AT_ONCE", 55)
@@ -128,6 +133,7 @@ def test_more_than_may_be_edited_at_once_is_refused_and_stays_asked_for(site: Si
     assert 'value="shop"' in refused.text
 
 
+@pytest.mark.slow
 def test_an_owner_is_told_of_orphans_and_how_many_a_removal_makes(site: Site) -> None:
     refs = site.add("a.example", "b.example", "c.example")
     max_ = site.actors["manager"].user_ref
@@ -184,6 +190,7 @@ def statements(site: Site, client: FlaskClient, path: str) -> int:
     return len(asked)
 
 
+@pytest.mark.slow
 def test_pages_ask_no_more_for_many_written_names_than_for_one(site: Site) -> None:
     refs = site.add("n0.example")
     give(site, refs, Bulk("t0", "", site.actors["manager"].user_ref))

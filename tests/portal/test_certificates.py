@@ -63,6 +63,7 @@ def _serve_raw(site: Site, ders: list[bytes]) -> None:
         keep_leaves(session, [endpoint_id])
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["owner", "manager", "viewer"])
 def test_members_see_all_that_is_served_and_each_of_it(site: Site, role: str) -> None:
     digest = _serve(site, make_chain(["shop.example"]))
@@ -76,6 +77,7 @@ def test_members_see_all_that_is_served_and_each_of_it(site: Site, role: str) ->
         assert words in one.text, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("role", "status"), [("stranger", 404), ("nobody", 303)])
 def test_others_see_neither_it_nor_its_files_nor_that_it_exists(site: Site, role: str, status: int) -> None:
     chain = make_chain(["shop.example"])
@@ -91,6 +93,7 @@ def test_others_see_neither_it_nor_its_files_nor_that_it_exists(site: Site, role
     assert digest[:8] not in page.text
 
 
+@pytest.mark.slow
 def test_two_accounts_with_the_same_certificate_see_only_their_own_places(site: Site) -> None:
     chain = make_chain(["mine.example", "theirs.example"])
     site.add("mine.example")
@@ -103,6 +106,7 @@ def test_two_accounts_with_the_same_certificate_see_only_their_own_places(site: 
     assert re.search(r'In your list <span class="n">1\s', page.replace("\u00a0", " "))
 
 
+@pytest.mark.slow
 def test_files_are_what_was_served_and_never_shown_in_the_page(site: Site) -> None:
     chain = make_chain(["shop.example"])
     digest = _serve(site, chain)
@@ -123,6 +127,7 @@ def test_files_are_what_was_served_and_never_shown_in_the_page(site: Site) -> No
     assert client.get("/certificates/..%2f..%2fetc%2fpasswd").status_code == 404
 
 
+@pytest.mark.slow
 def test_a_place_says_how_it_is_reached_and_a_pair_is_neither_before_nor_after_itself(site: Site) -> None:
     with site.sessions.writing() as session:
         add_domains(session, site.actors["owner"], listed=[Listed("mail.example", 25, "smtp")], private_ranges=False, now=NOW)
@@ -225,6 +230,7 @@ def test_hostile_subjects_stay_text(site: Site, words: str, monkeypatch: pytest.
     assert "\x00" not in text.text
 
 
+@pytest.mark.slow
 def test_no_subject_and_no_names_at_all(site: Site) -> None:
     digest = _serve(site, make_chain([], cn=None, san=None))
     client = site.client("owner")
@@ -295,6 +301,7 @@ def test_naughty_strings_in_subjects_and_searches_stay_text(site: Site, shared: 
     assert_only_our_markup(page.text)
 
 
+@pytest.mark.slow
 def test_the_list_is_searched_and_paged(site: Site) -> None:
     ders = [make_chain([f"n{number}.example"]).leaf.der for number in range(60)]
     _serve_raw(site, ders)

@@ -179,6 +179,7 @@ def test_scan_now_shows_the_row_as_being_checked(site: Site) -> None:
     assert "asked for" not in client.get("/domains").text, "told once"
 
 
+@pytest.mark.slow
 def test_filters_by_part_of_a_name_in_either_form_and_by_state(site: Site) -> None:
     site.add("pay.example", "bücher.example".encode("idna").decode(), "mail.example", "100-percent.example")
     settle(site, pay="bad", mail="soon")
@@ -217,6 +218,7 @@ def test_the_head_counts_those_that_could_not_be_reached(site: Site) -> None:
     assert "could not be reached" not in client.get("/domains").text
 
 
+@pytest.mark.slow
 def test_sorts_worst_ends_and_name(site: Site) -> None:
     site.add("c.example", "b.example", "a.example")
     settle(site, b="bad")
@@ -227,6 +229,7 @@ def test_sorts_worst_ends_and_name(site: Site) -> None:
     assert client.get("/domains?sort=1;drop table watches").status_code == 200
 
 
+@pytest.mark.slow
 def test_removing_offers_undo_and_keeps_the_place_in_the_list(site: Site) -> None:
     a, b = site.add("a.example", "b.example")
     settle(site)
@@ -318,6 +321,7 @@ def test_people_who_add_at_the_same_moment_all_get_through(site: Site) -> None:
         assert session.scalar(sa.select(sa.func.count(Watch.id))) == len(clients)
 
 
+@pytest.mark.slow
 def test_how_a_name_is_reached_is_read_shown_and_kept_through_the_bin(site: Site) -> None:
     client = site.client("owner")
     mail = ["mail.example:25", "mail.example:2525 smtp", "mail.example:25 smtp"]
@@ -351,6 +355,7 @@ def many(site: Site, count: int = 30) -> list[str]:
     return site.add(*(f"n{number}.example.org" for number in range(count)))
 
 
+@pytest.mark.slow
 def test_many_at_once_ask_for_the_password_and_then_for_a_second_person(site: Site) -> None:
     refs = many(site)
     client = site.client("owner")
@@ -381,6 +386,7 @@ def test_many_at_once_ask_for_the_password_and_then_for_a_second_person(site: Si
     assert "n0.example.org" not in client.get("/domains").text
 
 
+@pytest.mark.slow
 def test_tries_of_the_password_are_limited_there_and_removing_a_few_is_not(site: Site) -> None:
     refs = many(site)
     client = site.client("owner")

@@ -61,6 +61,7 @@ def cleaned(page: str) -> str:
     return page.replace(PEOPLE["owner"], "E").replace("mirx@example.org", "E")
 
 
+@pytest.mark.slow
 def test_a_forgotten_password_is_chosen_anew(make_site: Callable[..., Site], tmp_path: Path) -> None:
     site = make_site()
     client = site.client()
@@ -88,6 +89,7 @@ def test_what_is_no_address_is_told_and_kept(make_site: Callable[..., Site]) -> 
     assert 'value="mira at example"' in answer.text
 
 
+@pytest.mark.slow
 def test_who_is_let_in_makes_an_account_by_a_link(make_site: Callable[..., Site], tmp_path: Path) -> None:
     site = make_site(sign_up="open")
     client = site.client()
@@ -107,6 +109,7 @@ def test_where_nobody_may_come_in_there_is_no_way(make_site: Callable[..., Site]
     assert client.get("/sign-up").status_code == post(client, "/sign-up", {"email": "new@example.org"}).status_code == 404
 
 
+@pytest.mark.slow
 def test_a_closed_installation_takes_invitations_of_its_own_people_alone(make_site: Callable[..., Site], tmp_path: Path) -> None:
     site = make_site(sign_up="closed")
     for email in ("new@example.org", PEOPLE["stranger"]):
@@ -121,6 +124,7 @@ def test_a_closed_installation_takes_invitations_of_its_own_people_alone(make_si
     assert post(site.client("stranger"), f"/invitation/{known}").status_code == 303
 
 
+@pytest.mark.slow
 def test_an_address_changes_by_two_links_that_only_a_button_uses(make_site: Callable[..., Site], tmp_path: Path) -> None:
     site = make_site()
     client = site.client("owner")
@@ -152,6 +156,7 @@ def test_links_are_built_from_the_setting_whatever_host_was_asked(make_site: Cal
     assert "evil.example" not in mail
 
 
+@pytest.mark.slow
 def test_the_team_page_tells_what_became_of_a_mail(make_site: Callable[..., Site], tmp_path: Path) -> None:
     site = make_site()
     post(site.client("owner"), "/team/invite", {"email": "new@example.org", "role": "viewer", "days": "7"})

@@ -46,6 +46,7 @@ def half_in(site: Site, **more: str) -> FlaskClient:
     return client
 
 
+@pytest.mark.slow
 def test_password_and_code_together_sign_in_and_go_where_one_was_going(make_site: Callable[..., Site]) -> None:
     secret, _ = with_app(make_site())
     site = make_site(now=lambda: LATER)
@@ -60,6 +61,7 @@ def test_password_and_code_together_sign_in_and_go_where_one_was_going(make_site
     assert post(again, "/sign-in/code", {"code": shown(secret, LATER)}).status_code == 422, "used"
 
 
+@pytest.mark.slow
 def test_a_recovery_code_signs_in(make_site: Callable[..., Site]) -> None:
     site = make_site()
     _, codes = with_app(site)
@@ -85,6 +87,7 @@ def test_half_a_sign_in_reaches_what_nobody_reaches_on_every_route(make_site: Ca
         assert answer.status_code == statuses[WHO.index("nobody")], f"{method} {path}"
 
 
+@pytest.mark.slow
 def test_after_five_tries_one_begins_anew(make_site: Callable[..., Site]) -> None:
     site = make_site()
     secret, _ = with_app(site)
@@ -99,6 +102,7 @@ def test_after_five_tries_one_begins_anew(make_site: Callable[..., Site]) -> Non
     assert "tried too often" in client.get("/sign-in").text
 
 
+@pytest.mark.slow
 def test_it_is_given_up_by_the_password(make_site: Callable[..., Site]) -> None:
     site = make_site()
     with_app(site)
@@ -149,6 +153,7 @@ def test_who_asks_stays_signed_in_and_others_are_for_a_day(make_site: Callable[.
         assert later.client("owner").get("/domains").status_code == status, at
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["operator", "auditor"])
 def test_in_production_a_role_on_the_installation_rests_until_there_is_a_factor(make_site: Callable[..., Site], role: str) -> None:
     site = make_site(production=True)

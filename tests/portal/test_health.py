@@ -65,6 +65,7 @@ def silent() -> Iterator[str]:
         yield f"127.0.0.1:{server.getsockname()[1]}"
 
 
+@pytest.mark.slow
 def test_all_is_well(sessions: Sessions, redis_url: str) -> None:
     all_beat(sessions)
     due(sessions, 12)
@@ -91,11 +92,13 @@ def test_a_process_that_is_silent_for_too_long(sessions: Sessions, redis_url: st
     assert (content["status"], content["database"], status) == ("bad", "ok", 503)
 
 
+@pytest.mark.slow
 def test_a_process_that_never_said_anything(sessions: Sessions, redis_url: str) -> None:
     content, status = health(sessions, redis_url, NOW)
     assert (content["clock"]["age_s"], content["oldest_overdue_scan_s"], status) == (None, None, 503)
 
 
+@pytest.mark.slow
 def test_a_scan_that_waits_for_too_long(sessions: Sessions, redis_url: str) -> None:
     all_beat(sessions)
     due(sessions, OVERDUE_S + 1)
@@ -103,12 +106,14 @@ def test_a_scan_that_waits_for_too_long(sessions: Sessions, redis_url: str) -> N
     assert (content["oldest_overdue_scan_s"], content["status"], status) == (OVERDUE_S + 1, "bad", 503)
 
 
+@pytest.mark.slow
 def test_a_scan_that_nobody_wants_does_not_count(sessions: Sessions, redis_url: str) -> None:
     all_beat(sessions)
     due(sessions, OVERDUE_S + 1, watchers=0)
     assert health(sessions, redis_url, NOW)[1] == 200
 
 
+@pytest.mark.slow
 def test_the_broker_is_away(sessions: Sessions, tmp_path: Path) -> None:
     all_beat(sessions)
     for url in (f"unix://{tmp_path}/nobody.sock", "redis://127.0.0.1:1/0", ""):

@@ -46,6 +46,7 @@ def seal(site: Site, keeper: Keeper, now: datetime = LATER) -> Sequencer:
     return sequencer
 
 
+@pytest.mark.slow
 def test_the_files_are_served_as_they_are_published(logged: Site, keeper: Keeper) -> None:
     happen(logged, 300, email="canary@example.org")
     seal(logged, keeper)
@@ -63,6 +64,7 @@ def test_the_files_are_served_as_they_are_published(logged: Site, keeper: Keeper
         assert "Cookie" not in answer.headers.get("Vary", "")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "path",
     [
@@ -117,6 +119,7 @@ def test_the_page_tells_what_happened_in_coarse_words_newest_first(logged: Site,
     assert "What is not promised" in text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [1, 2, 7, 256, 300])
 def test_every_entry_s_proof_is_drawn_and_holds(logged: Site, keeper: Keeper, size: int) -> None:
     happen(logged, size - 1)
@@ -204,6 +207,7 @@ def test_witnesses_who_signed_and_who_did_not(make_site: MakeSite, keeper: Keepe
     assert re.search(r"other\.example\s+Signed.*?not among those that are asked", text)
 
 
+@pytest.mark.slow
 def test_a_log_that_follows_another_one_tells_why_and_both_can_be_proven_as_the_page_says(
     logged: Site, keeper: Keeper, make_log: Callable[..., None], capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -247,6 +251,7 @@ def make_log() -> Callable[..., None]:
     return begin
 
 
+@pytest.mark.slow
 def test_a_key_that_was_changed_long_ago_is_not_guessed(logged: Site, keeper: Keeper) -> None:
     seal(logged, keeper)
     keeper.make_next_key()

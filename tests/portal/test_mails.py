@@ -29,6 +29,7 @@ def _set(site: Site, **values: Any) -> None:
         session.execute(sa.update(Notice).values(**values))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["owner", "manager", "viewer"])
 def test_members_see_what_the_account_was_told(site: Site, role: str) -> None:
     _tell(site, "shop.example")
@@ -51,6 +52,7 @@ def test_others_see_nothing_of_it(site: Site, role: str, status: int) -> None:
         assert "No mail yet" in page.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "words"),
     [
@@ -78,6 +80,7 @@ def test_no_warning_when_mails_are_sent(site: Site) -> None:
     assert "KEYCHEST_SMTP_URL" not in site.client("viewer").get("/mails").text
 
 
+@pytest.mark.slow
 def test_older_mails_are_a_page_away_and_none_is_shown_twice(site: Site) -> None:
     names = [f"n{number:02}.example" for number in range(12)]
     _tell(site, *names)
@@ -91,6 +94,7 @@ def test_older_mails_are_a_page_away_and_none_is_shown_twice(site: Site) -> None
     assert client.get("/mails?before=nonsense").status_code == 200
 
 
+@pytest.mark.slow
 def test_naughty_strings_stay_text(site: Site, shared: Path) -> None:
     _tell(site, "shop.example")
     strings = [text for text in json.loads((shared / "vectors/text/blns.json").read_text()) if text.strip()]

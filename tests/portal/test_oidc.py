@@ -116,6 +116,7 @@ def test_who_came_in_by_it_chooses_a_password_by_mail(office: Office, tmp_path: 
     assert "Disconnect it" in other.get("/security").text
 
 
+@pytest.mark.slow
 def test_who_is_here_connects_it_signs_in_by_it_and_lets_it_go(office: Office) -> None:
     client = office.site.client("owner")
     forget_tries()

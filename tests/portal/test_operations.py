@@ -56,6 +56,7 @@ def text_of(page: str) -> str:
     return " ".join(html.unescape(re.sub(r"<wbr>|</?bdi>", "", page)).replace("\u00a0", " ").split())
 
 
+@pytest.mark.slow
 def test_each_page_tells_what_is_and_never_a_tenant_s_names(make_site: MakeSite) -> None:
     given = {
         "KEYCHEST_SMTP_URL": "smtp://canary:canary@mail.example.net:25", "REDIS_URL": "redis://:canary@127.0.0.1:6379/0",
@@ -108,6 +109,7 @@ def test_auditors_see_the_same_and_are_drawn_no_button(site: Site, role: str, ac
     assert "/disable" not in own
 
 
+@pytest.mark.slow
 def test_accounts_and_users_are_sought_and_turned_over(site: Site) -> None:
     client = run_by(site, "stranger")
     with site.sessions.writing() as session:
@@ -163,6 +165,7 @@ def test_who_is_disabled_is_out_at_once_and_answered_as_for_a_wrong_password_by_
     assert post(site.client(), "/sign-in", {"email": PEOPLE["viewer"], "password": PASSWORD}).status_code == 303
 
 
+@pytest.mark.slow
 def test_an_operator_is_made_with_the_password_and_oneself_is_not_disabled(site: Site) -> None:
     client, ref = run_by(site, "stranger"), site.actors["manager"].user_ref
     wrong = post(client, f"/operations/users/{ref}/role", {"role": "operator", "proof": "wrong"})
@@ -183,6 +186,7 @@ def test_an_operator_is_made_with_the_password_and_oneself_is_not_disabled(site:
     assert client.get("/operations/users").status_code == 403
 
 
+@pytest.mark.slow
 def test_an_operator_looks_at_an_account_and_its_owners_are_told_for_a_week(make_site: MakeSite) -> None:
     at = [NOW + timedelta(minutes=1)]
     site = make_site(now=lambda: at[0])
@@ -242,6 +246,7 @@ def test_attempts_in_ones_name_are_counted_and_the_newest_are_shown(site: Site) 
     assert "Tried in your name" not in site.client("owner").get("/security").text
 
 
+@pytest.mark.slow
 def test_naughty_strings_stay_text(site: Site, shared: Path) -> None:
     client = run_by(site, "stranger")
     strings = [text for text in json.loads((shared / "vectors/text/blns.json").read_text()) if text.strip()]

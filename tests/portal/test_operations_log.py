@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from flask.testing import FlaskClient
 
 from audit.keeper import Keeper
@@ -21,6 +22,7 @@ def told_to(client: FlaskClient) -> str:
     return re.sub(r"\s+", " ", text_of(re.sub(r"<[^>]+>", " ", client.get("/operations/log").text.replace("<wbr>", ""))))
 
 
+@pytest.mark.slow
 def test_an_operator_sees_how_the_log_stands_and_no_tenant_s_values(logged: Site, keeper: Keeper) -> None:
     happen(logged, 3, email="canary@example.org")
     with logged.sessions.writing() as session:

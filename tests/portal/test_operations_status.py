@@ -50,6 +50,7 @@ def hand(site: Site) -> tuple[IncidentRow, ...]:
         return incidents_in_hand(session)
 
 
+@pytest.mark.slow
 def test_an_incident_is_told_updated_ended_and_accounted_for(site: Site) -> None:
     client = operator(site)
     with site.sessions.writing() as session:
@@ -108,6 +109,7 @@ def test_what_the_watchdog_opened_is_published_or_kept_back_by_a_button(site: Si
     assert post(client, f"{STATUS}/nothing/{act}").status_code == 404
 
 
+@pytest.mark.slow
 def test_who_has_no_second_factor_and_who_only_looks_is_drawn_no_button_and_refused(site: Site) -> None:
     ref = watched(site)
     for client in (operator(site, factor=False), operator(site, who="manager", role="auditor")):

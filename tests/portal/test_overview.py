@@ -58,6 +58,7 @@ def test_members_see_what_needs_them_first(site: Site, role: str) -> None:
     assert ("Add names" in page) == (role != "viewer")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["stranger", "nobody"])
 def test_others_see_nothing_of_it(site: Site, role: str) -> None:
     _scene(site)

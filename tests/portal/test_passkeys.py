@@ -56,6 +56,7 @@ def test_one_is_added_shown_used_and_taken_away(site: Site) -> None:
     assert refused.location == "/sign-in"
 
 
+@pytest.mark.slow
 def test_after_a_password_it_stands_beside_recovery_codes(site: Site) -> None:
     _, device, _ = added(site)
     forget_tries()
@@ -75,6 +76,7 @@ def test_after_a_password_it_stands_beside_recovery_codes(site: Site) -> None:
     assert client.get("/domains").status_code == 200
 
 
+@pytest.mark.slow
 def test_the_answer_counts_in_the_browser_that_was_asked(site: Site) -> None:
     _, device, _ = added(site)
     forget_tries()
@@ -89,6 +91,7 @@ def test_the_answer_counts_in_the_browser_that_was_asked(site: Site) -> None:
     assert "signs nobody in here" in other.get("/sign-in").text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("answer", ["", "{}", "[", "[]", "\ud83d" * 3, '{"id": "x", "response": {"userHandle": "//"}}'])
 def test_what_no_device_says_is_refused_in_words(site: Site, answer: str) -> None:
     client = site.client("owner")

@@ -147,6 +147,7 @@ def test_a_body_that_is_too_large_is_refused_in_words(site: Site) -> None:
     assert "<html" not in notice.text
 
 
+@pytest.mark.slow
 def test_reading_pages_changes_nothing(site: Site) -> None:
     site.add("a.example", "b.example")
     before = _dump(site.sessions)

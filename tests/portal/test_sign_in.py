@@ -200,6 +200,7 @@ def test_others_can_write_while_a_password_is_verified(site: Site, hasher: Witne
     assert hasher.worked == ["hash", "verify", "verify"]
 
 
+@pytest.mark.slow
 def test_others_can_write_while_a_new_password_is_hashed(site: Site, hasher: Witnessed) -> None:
     with site.sessions.writing() as session:
         set_up, welcome = (

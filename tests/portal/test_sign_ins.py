@@ -33,6 +33,7 @@ def refs(client: FlaskClient) -> list[str]:
     return re.findall(r'name="ref" value="([^"]+)"', client.get("/security").text)
 
 
+@pytest.mark.slow
 def test_each_sign_in_is_listed_and_one_of_them_is_ended(site: Site) -> None:
     mine, other, third = site.client("viewer"), sign_in(site), sign_in(site)
     page = mine.get("/security").text
@@ -124,6 +125,7 @@ def test_browsers_are_known_by_name(agent: str, words: str) -> None:
     assert browser_of(agent) == words
 
 
+@pytest.mark.slow
 def test_times_and_dates_are_shown_as_their_person_chose(site: Site) -> None:
     client = site.client("owner")
     assert "23 Nov 2026, 09:00" in client.get("/security").text

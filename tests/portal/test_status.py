@@ -46,6 +46,7 @@ def address_of(path: str) -> str:
     return "/status" if path == "index.html" else "/" + path.removesuffix("index.html")
 
 
+@pytest.mark.slow
 def test_the_files_are_served_as_they_are_to_everybody(fed: Site, folder: Path) -> None:
     files = publish(folder, replace(rich_told(), feed=ADDRESS))
     client = fed.client("owner")
@@ -109,6 +110,15 @@ def test_a_page_that_is_not_made_anew_says_since_when(make_site: MakeSite, folde
         assert page.text.endswith(after)
         assert late.client().get(address_of(path), headers={"If-None-Match": page.headers["ETag"]}).status_code == 304
     assert late.client().get("/feed.atom").data == files["feed.atom"]
+
+
+def test_a_demonstrations_pages_say_that_they_are_made_up(make_site: MakeSite, folder: Path) -> None:
+    publish(folder, rich_told())
+    for late in (False, True):
+        at = MADE + timedelta(minutes=6 if late else 1)
+        shown = make_site(status_folder=folder, now=lambda at=at: at, demo=("a@example.org", "x")).client().get("/access/").text
+        assert "This is a demonstration." in shown
+        assert ("This page is not made anew" in shown) is late
 
 
 def test_before_anything_is_published_nothing_is_claimed(fed: Site) -> None:

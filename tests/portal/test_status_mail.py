@@ -51,6 +51,7 @@ def tell(site: Site) -> str:
         return open_public_incident(session, TERMINAL, **given, components=["notifications"], anyway=False, now=NOW + 2 * MINUTE)
 
 
+@pytest.mark.slow
 def test_each_mail_says_how_to_leave_and_one_click_does(site: Site, mailed: Post) -> None:
     subscribe(site, mailed)
     ref = tell(site)
@@ -102,6 +103,7 @@ def test_the_answer_tells_nobody_who_is_told_already(site: Site, mailed: Post) -
     assert post(site.client(), ASK, {"email": "no address"}).status_code == 422
 
 
+@pytest.mark.slow
 def test_doors_are_tried_a_few_times_only_and_no_letter_box_is_filled(site: Site, mailed: Post) -> None:
     forget_tries()
     client = site.client()
@@ -129,6 +131,7 @@ def test_a_link_to_confirm_holds_for_two_days_and_the_address_goes_after_a_week(
         assert purge_subscribers(session, NOW + timedelta(days=7, seconds=1)) == 1
 
 
+@pytest.mark.slow
 def test_addresses_are_shown_to_nobody_and_those_who_left_are_dropped(site: Site, mailed: Post) -> None:
     subscribe(site, mailed)
     tell(site)

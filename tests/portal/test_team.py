@@ -40,6 +40,7 @@ def role_of(site: Site, email: str) -> list[str]:
         return list(session.scalars(of.where(Membership.deleted_at.is_(None)).order_by(Membership.id)))
 
 
+@pytest.mark.slow
 def test_somebody_new_joins_by_the_link_and_the_link_is_shown_once(site: Site) -> None:
     path = invite(site, "new@example.org", "manager")
     assert path not in site.client("owner").get("/team").text
@@ -136,6 +137,7 @@ def test_typed_words_stay_in_the_form(site: Site) -> None:
     assert (odd.status_code, "1, 7 or 30 days" in odd.text) == (422, True)
 
 
+@pytest.mark.slow
 def test_the_page_shows_the_policy_table(site: Site) -> None:
     page = unescape(site.client("viewer").get("/team").text)
     for line in (ROOT / "docs" / "roles.md").read_text().split("## On the installation")[0].splitlines():

@@ -49,6 +49,7 @@ def full(site: Site) -> tuple[Site, list[str], str]:
     return site, refs, digest
 
 
+@pytest.mark.slow
 def test_the_canaries_are_where_their_account_looks(full: tuple[Site, list[str], str]) -> None:
     site, refs, digest = full
     mine = site.client("owner")

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import re
 
+import pytest
+
 from tests.portal.conftest import Site, post
 
 FORM: dict[str, str | list[str]] = {"name": "wall <b>", "days": "30", "scope": ["read:domains"]}
 
 
+@pytest.mark.slow
 def test_a_token_is_shown_once_works_and_is_revoked(site: Site) -> None:
     client = site.client("viewer")
     answer = post(client, "/tokens", FORM)

@@ -5,6 +5,8 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
+import pytest
+
 from audit.kinds import KINDS, OWN
 from core.actions import BY_TOKEN, QUIET
 from tests.conftest import ROOT
@@ -47,6 +49,7 @@ def _targets(node: ast.Assign | ast.AugAssign) -> list[ast.expr]:
     return [each for target in found for each in (target.elts if isinstance(target, ast.Tuple) else [target])]
 
 
+@pytest.mark.slow
 def test_every_action_asks_policy_and_appends_its_event_or_says_why_not() -> None:
     found = {node.name for _, node in actions()}
     assert {"add_domains", "sign_in", "record_scans"} <= found
@@ -62,6 +65,7 @@ def _methods(node: ast.FunctionDef) -> list[str]:
     return [call.func.attr for call in ast.walk(node) if isinstance(call, ast.Call) and isinstance(call.func, ast.Attribute)]
 
 
+@pytest.mark.slow
 def test_what_is_quiet_or_ungated_exists_and_is_not_listed_in_vain() -> None:
     by_name = {node.name: node for _, node in actions()}
     helpers = {node.name for path in FOLDER.glob("*.py") for node in ast.parse(path.read_text()).body if isinstance(node, ast.FunctionDef)}

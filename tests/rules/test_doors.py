@@ -5,6 +5,8 @@ import functools
 from collections.abc import Sequence
 from pathlib import Path
 
+import pytest
+
 from tests.conftest import ROOT
 
 FOLDERS = ("core", "audit", "jobs", "portal", "cli")
@@ -41,6 +43,7 @@ def imported(tree: ast.Module) -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_only_the_network_room_knows_sockets() -> None:
     users = {file for file, tree in modules() if any(name in NETWORK or name.split(".")[0] in NETWORK for name in imported(tree))}
     outside = {file for file in users if not file.startswith("core/net/")}
@@ -48,6 +51,7 @@ def test_only_the_network_room_knows_sockets() -> None:
     assert "core/net/dial.py" in users
 
 
+@pytest.mark.slow
 def test_asyncio_opens_no_connection_by_itself() -> None:
     openers = {"open_connection", "create_connection", "create_datagram_endpoint", "open_unix_connection"}
     for file, tree in modules():
@@ -55,6 +59,7 @@ def test_asyncio_opens_no_connection_by_itself() -> None:
         assert not (called & openers), file
 
 
+@pytest.mark.slow
 def test_time_is_an_argument_everywhere_but_in_the_roots() -> None:
     for file, tree in modules():
         calls = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
@@ -62,6 +67,7 @@ def test_time_is_an_argument_everywhere_but_in_the_roots() -> None:
         assert not told or file.startswith(CLOCKS), f"{file} asks the time itself: {told}"
 
 
+@pytest.mark.slow
 def test_no_exception_is_swallowed() -> None:
     for file, tree in modules():
         for node in ast.walk(tree):

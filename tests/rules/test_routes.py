@@ -43,6 +43,7 @@ def test_reading_permission_opens_reading_routes_alone(app: Flask) -> None:
             assert bool(unsafe) == (gate not in {Permission.READ, Permission.SEE_OPERATIONS, Permission.SEE_SELF}), rule.rule
 
 
+@pytest.mark.slow
 def test_the_database_is_committed_in_one_place() -> None:
     for path in VIEWS:
         calls = {node.attr for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, ast.Attribute)}

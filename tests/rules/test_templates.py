@@ -21,6 +21,7 @@ def named(path: Path) -> str:
     return path.relative_to(TEMPLATES).as_posix()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(TEMPLATES.rglob("*.*")), ids=named)
 def test_it_compiles_and_what_it_includes_exists(path: Path) -> None:
     env = environment()
@@ -52,6 +53,7 @@ def test_every_icon_exists(path: Path) -> None:
         assert name in ICONS, name
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("path", PAGES, ids=named)
 def test_fragments_are_part_of_something(path: Path) -> None:
     """A file `_name.html` is included by a page, or sent by a view."""

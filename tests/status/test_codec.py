@@ -52,6 +52,7 @@ def of(kind: Any) -> Any:
     return st.none() | of(arguments[0]) if arguments else SIMPLE[kind]
 
 
+@pytest.mark.slow
 @given(of(Told))
 @settings(max_examples=60, deadline=None)
 def test_it_comes_back_as_it_was(told: Told) -> None:

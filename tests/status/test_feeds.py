@@ -174,6 +174,7 @@ def asked(told: Told, name: str) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOLDS)
 def test_the_api_has_the_shape_that_others_read_field_for_field(name: str) -> None:
     files = files_of(TOLDS[name])
@@ -204,6 +205,7 @@ def assert_incident(incident: dict[str, Any], names: set[str]) -> None:
     assert all(re.fullmatch(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z", stamp) for stamp in stamps.values()), stamps
 
 
+@pytest.mark.slow
 def test_the_api_says_what_is_open_over_and_ahead() -> None:
     summary = asked(rich_told(), "summary")
     assert [each["id"] for each in summary["incidents"]] == ["in-mail77"]

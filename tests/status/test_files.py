@@ -18,7 +18,7 @@ from core.status.bars import bars, share
 from core.status.files import files_of
 from core.status.told import COMPONENTS, Component, Day, Incident, Told
 from core.status.verdict import verdict
-from tests.status.make import ADDRESS, MADE, ago, calm_told, empty_told, make_component, make_incidents, rich_told, unreachable_told
+from tests.status.make import ADDRESS, FEED, MADE, ago, calm_told, empty_told, make_component, make_incidents, rich_told, unreachable_told
 
 TOLDS = {"rich": rich_told(), "empty": empty_told(), "calm": calm_told(), "away": unreachable_told()}
 HOSTILE = "<script>alert(1)</script>\"'><img src=x onerror=alert(2)>\u202egnp\x00\x1b]]>&lt;{{7*7}}"
@@ -150,6 +150,7 @@ VERDICTS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", VERDICTS)
 def test_the_page_begins_with_what_is_wrong(name: str) -> None:
     told, indicator, title = VERDICTS[name]
@@ -207,6 +208,7 @@ def test_where_logs_follow_each_other_each_proof_names_its_own() -> None:
     assert "--log" not in page(rich)
 
 
+@pytest.mark.slow
 def test_what_is_not_known_is_said_as_such() -> None:
     text = page(empty_told())
     for words in (
@@ -230,6 +232,8 @@ def test_what_is_not_known_is_said_as_such() -> None:
     assert "nothing could be asked since" not in page(replace(rich_told(), known_at=ago(minutes=4)))
     assert "What this page says was known at 23 Nov 2026, 08:54" in page(unreachable_told(), "access/index.html")
     assert "Not yet" in page(rich_told(), "measures/index.html")
+    for feed, where in ((FEED, FEED), (f"{ADDRESS}/status", ADDRESS), ("", ADDRESS)):
+        assert f"curl -sO {where}/access/reasons.json" in page(replace(rich_told(), feed=feed), "access/index.html")
     assert "There is no evidence yet" in page(rich_told(), "measures/index.html")
 
 

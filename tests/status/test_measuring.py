@@ -71,6 +71,7 @@ def test_days_before_the_last_90_are_dropped() -> None:
     assert date(2026, 11, 23) not in measure(later, {"portal": probe("ok")}, AT + timedelta(days=91))["portal"].days
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.sampled_from(STATES), st.integers(1, 400)), min_size=2, max_size=40))
 def test_no_second_is_counted_twice_or_made_up(looks: list[tuple[ComponentState, int]]) -> None:
     tally: dict[str, Measured] = {}

@@ -18,6 +18,7 @@ def found(folder: Path) -> dict[str, bytes]:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
+@pytest.mark.slow
 def test_a_log_is_copied_as_it_grows_and_nothing_is_written_twice(tmp_path: Path) -> None:
     entries = bodies(600)
     for size in (1, 255, 256, 300, 513, 600):

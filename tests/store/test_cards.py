@@ -14,6 +14,7 @@ from tests.make import NOW, make_watches
 from tests.people import joined, person
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [2, 50])
 def test_a_list_is_narrowed_by_tag_and_person_and_paged_within(sessions: Sessions, size: int) -> None:
     with sessions.writing() as session:

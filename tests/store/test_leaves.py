@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 import sqlalchemy as sa
 
 from core.actions.domains import remove_watches, restore_watches
@@ -64,6 +65,7 @@ def test_a_renewed_leaf_is_shown_no_more_and_then_swept(sessions: Sessions) -> N
     assert shown(sessions, mira) == [old.leaf.sha256], "it is noted again where it comes back"
 
 
+@pytest.mark.slow
 def test_the_bin_hides_and_a_restore_brings_back_also_after_a_sweep(sessions: Sessions) -> None:
     mira = account(sessions, "mira@example.org", "a.example")
     chain = make_chain(["a.example"])
@@ -78,6 +80,7 @@ def test_the_bin_hides_and_a_restore_brings_back_also_after_a_sweep(sessions: Se
         assert shown(sessions, mira) == shown(sessions, mira, "a.example") == [chain.leaf.sha256]
 
 
+@pytest.mark.slow
 def test_a_new_watch_sees_what_is_served_from_its_first_scan_on_though_nothing_changed(sessions: Sessions) -> None:
     account(sessions, "mira@example.org", "a.example")
     chain = make_chain(["a.example"], cn="Harbour Shop")
@@ -103,6 +106,7 @@ def test_an_address_that_is_gone_and_comes_back(sessions: Sessions) -> None:
     assert set(shown(sessions, mira)) == {one.leaf.sha256, two.leaf.sha256}
 
 
+@pytest.mark.slow
 def test_places_are_counted_up_to_one_more_than_so_many(sessions: Sessions) -> None:
     names = [f"n{number:03}.example" for number in range(MOST_COUNTED + 5)]
     mira = account(sessions, "mira@example.org", *names)

@@ -107,6 +107,7 @@ def test_an_account_sees_no_scan_from_before_its_watch(sessions: Sessions) -> No
         assert listing(session, late.account_id or 0, Wanted()).rows[0].checked_at is None
 
 
+@pytest.mark.slow
 def test_the_bin_is_paged_newest_first(sessions: Sessions, actor: Actor) -> None:
     account_id = actor.account_id or 0
     with sessions.writing() as session:

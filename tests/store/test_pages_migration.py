@@ -18,6 +18,7 @@ from tests.postgres import Postgres
 ACCOUNT = "SELECT m.account_id FROM memberships m JOIN users u ON u.id = m.user_id WHERE u.email = :email"
 
 
+@pytest.mark.slow
 def test_rows_of_before_are_found_and_listed(empty: Sessions) -> None:
     seed(empty, 300, NOW)
     with empty.reading() as session:

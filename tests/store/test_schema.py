@@ -23,6 +23,7 @@ for module in TABLES:
     importlib.import_module(module)
 
 
+@pytest.mark.slow
 def test_models_equal_migrations(sessions: Sessions) -> None:
     with sessions.engine.connect() as connection:
         context = MigrationContext.configure(connection, opts={"compare_type": True, "include_name": schema.declared})

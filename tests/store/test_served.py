@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
+import pytest
 import sqlalchemy as sa
 
 from core.store.db import Sessions
@@ -43,6 +44,7 @@ def test_certificates_by_end_with_where_they_are_served(sessions: Sessions) -> N
         assert served_now(session, account_id, after=(first.not_after, first.sha256), most=10) == rows[1:]
 
 
+@pytest.mark.slow
 def test_what_is_not_served_any_more_and_what_others_serve_is_left_out(sessions: Sessions) -> None:
     account_id = _account(sessions, "mira@example.org", "a.example")
     other = _account(sessions, "eve@elsewhere.example", "b.example")
@@ -70,6 +72,7 @@ def test_an_end_that_cannot_be_read_comes_last_and_can_be_paged_past(sessions: S
         assert served_now(session, account_id, after=(NO_END, one.leaf.sha256), most=9) == ()
 
 
+@pytest.mark.slow
 def test_search_by_name_subject_issuer_serial_and_fingerprint(sessions: Sessions) -> None:
     account_id = _account(sessions, "mira@example.org", "shop.example", "mail_box.example".replace("_", "-"))
     shop = make_chain(["shop.example"], cn="Harbour 100% Shop", serial=0xABCDEF1234)
@@ -100,6 +103,7 @@ def test_intermediates_are_found_by_the_chains_they_were_served_in(sessions: Ses
         assert sightings(session, account_id, chain.root.sha256, most=9) == ()  # trusted, never served
 
 
+@pytest.mark.slow
 def test_a_new_watch_sees_no_certificate_from_before(sessions: Sessions) -> None:
     _account(sessions, "mira@example.org", "a.example")
     old, new = make_chain(["a.example"]), make_chain(["a.example"])

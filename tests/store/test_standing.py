@@ -106,6 +106,7 @@ def test_a_scan_is_pending_until_one_is_recorded_that_is_not_older(
     assert _standing(sessions, account_id, ref).pending is pending
 
 
+@pytest.mark.slow
 def test_history_pages_by_instant_and_place_and_misses_nothing(sessions: Sessions) -> None:
     account_id, ref = _watch(sessions, "mira@example.org")
     chains = [make_chain([NAME]) for _ in range(3)]

@@ -27,6 +27,7 @@ def _tell(sessions: Sessions, *names: str, email: str = "mira@example.org") -> A
     return actor
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("values", "state"),
     [

@@ -178,6 +178,7 @@ def test_a_mail_says_what_happened_what_is_kept_and_what_to_do(tmp_path: Path) -
     assert "this account there" in telling.text(Letter("x@example.org", ("One",)))
 
 
+@pytest.mark.slow
 def test_going_on_sends_nothing_twice(tmp_path: Path) -> None:
     telling, path = many(5), tmp_path / "told"
     with smtp_sink() as sink:
@@ -226,6 +227,7 @@ def test_who_is_refused_is_told_and_tried_again_after_the_others(tmp_path: Path)
     assert sorted({outcome for _, outcome in third}) == ["sent", "sent before"]
 
 
+@pytest.mark.slow
 def test_a_server_that_is_away_marks_nobody_as_told(tmp_path: Path) -> None:
     telling, path = many(3), tmp_path / "told"
     told = send(telling, path, f"smtp://127.0.0.1:{free_port()}")

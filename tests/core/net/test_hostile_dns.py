@@ -153,6 +153,7 @@ CASES: Final[dict[str, Ill]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", CASES)
 def test_an_ill_meaning_resolver_ends_typed_and_in_time(name: str) -> None:
     ill = CASES[name]
@@ -225,6 +226,7 @@ def test_a_name_that_comes_and_goes_is_told_as_it_was_each_time() -> None:
     assert seen == [{None}, {FailureKind.NO_SUCH_NAME}] * 3
 
 
+@pytest.mark.slow
 def test_what_an_answer_holds_is_not_kept() -> None:
     """A thousand answers of 64 KB each, of which 16 addresses are wanted."""
     with raw_dns(truncated, whole(*[record(TXT, b"\xff" + b"<" * 255)] * 240)) as resolver:
@@ -253,6 +255,7 @@ def test_five_seconds_are_the_most_and_a_scan_says_so() -> None:
     assert told == [(FailureKind.DNS_ERROR, Stage.DNS)] * 2
 
 
+@pytest.mark.slow
 def test_silent_names_do_not_wait_for_each_other() -> None:
     """A hundred names whose servers say nothing take no longer than one."""
 

@@ -85,6 +85,7 @@ def test_an_empty_list_is_empty(text: str) -> None:
     assert read_list(text) == ()
 
 
+@pytest.mark.slow
 def test_ten_thousand_lines_are_read_and_one_more_is_not() -> None:
     lines = "\n".join(f"n{number}.example" for number in range(10_000))
     assert len(read_list(lines)) == 10_000

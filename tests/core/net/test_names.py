@@ -110,6 +110,7 @@ def test_what_is_refused_and_how_it_is_said(text: str, says: str) -> None:
     assert sentence.isprintable()
 
 
+@pytest.mark.slow
 @given(st.text(max_size=300))
 @settings(max_examples=300, deadline=None)
 def test_any_text_gives_a_dialable_name_or_a_sentence(text: str) -> None:

@@ -124,6 +124,7 @@ def test_one_family_that_fails_while_the_other_answers_makes_it_partial(answered
         assert {question for _, question in stub.asked} == {"A", "AAAA"}
 
 
+@pytest.mark.slow
 def test_a_silent_family_costs_the_time_and_the_other_is_kept() -> None:
     def answer(request: DNSRecord) -> DNSRecord | None:
         if request.q.qtype == QTYPE.A:
@@ -136,6 +137,7 @@ def test_a_silent_family_costs_the_time_and_the_other_is_kept() -> None:
         assert ask("a.test", stub.resolver, timeout_s=0.3) == Resolution((), ("2001:db8::1",), partial=True)
 
 
+@pytest.mark.slow
 def test_silence_ends_in_time() -> None:
     with stub_dns(lambda request: None) as stub:
         found = in_time(lambda: ask("a.test", stub.resolver, timeout_s=0.3), 2.0)
@@ -151,6 +153,7 @@ def test_no_resolver_at_all() -> None:
     assert kind(ask("a.test", f"127.0.0.1:{port}")) is Unresolved.DNS_ERROR
 
 
+@pytest.mark.slow
 def test_a_thousand_addresses_are_capped_and_always_the_same_ones() -> None:
     order = list(range(1_000))
 

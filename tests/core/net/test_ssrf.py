@@ -117,6 +117,7 @@ def denied() -> list[str]:
     return [*found, *INSIDE]
 
 
+@pytest.mark.slow
 @needs("ssrf")
 @pytest.mark.parametrize("told_by", ["the DNS", "the list"])
 def test_no_address_of_a_special_block_is_dialled(inside: Inside, told_by: str) -> None:
@@ -132,6 +133,7 @@ def test_no_address_of_a_special_block_is_dialled(inside: Inside, told_by: str) 
     assert inside.connections == 0
 
 
+@pytest.mark.slow
 @needs("ssrf")
 def test_no_hostile_line_leads_inside(inside: Inside) -> None:
     """Each line is refused as it is read, or the name in it as soon as the DNS leads inside. None is read as an address."""

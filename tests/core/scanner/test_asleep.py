@@ -47,6 +47,7 @@ async def look(port: int, *, stand_still_s: float) -> Observation:
     return seen
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stand_still_s", "answered", "dialled"), [(0.5, True, 2), (0.0, False, 1)])
 def test_only_what_we_slept_through_is_scanned_again(
     monkeypatch: pytest.MonkeyPatch, stand_still_s: float, dialled: int, *, answered: bool

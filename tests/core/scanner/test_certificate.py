@@ -103,6 +103,7 @@ def test_a_negative_serial_is_read_without_a_word_from_the_library() -> None:
     assert read_certificate(der.replace(bytes.fromhex("02057bcdef0123"), bytes.fromhex("020580cdef0123"))).serial == "-7f3210fedd"
 
 
+@pytest.mark.slow
 @needs("oddcerts")
 def test_all_odd_certificates_are_kept_read_and_storable() -> None:
     certs = [read_certificate(der) for path in sorted((VECTORS / "oddcerts").iterdir()) for der in ders_of(path)]
@@ -116,6 +117,7 @@ def test_all_odd_certificates_are_kept_read_and_storable() -> None:
     assert any("sans" in cert.unreadable and cert.not_after for cert in partly)
 
 
+@pytest.mark.slow
 @settings(max_examples=150, deadline=None, database=None)
 @given(st.data())
 def test_damaged_bytes_never_raise(data: st.DataObject) -> None:

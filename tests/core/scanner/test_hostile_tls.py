@@ -96,6 +96,7 @@ def test_an_ill_meaning_server_ends_typed_and_in_time(ended: dict[str, Ended], n
     assert one.seen.chain == ()
 
 
+@pytest.mark.slow
 def test_ordinary_servers_are_seen_meanwhile_and_wait_for_none_of_them(ended: dict[str, Ended]) -> None:
     ordinary = [one for name, one in ended.items() if name.startswith("ordinary")]
     slow = [one for one in ended.values() if one.seen.failure and one.seen.failure.kind is FailureKind.TIMEOUT]
@@ -105,6 +106,7 @@ def test_ordinary_servers_are_seen_meanwhile_and_wait_for_none_of_them(ended: di
     assert max(one.place for one in ordinary) < min(one.place for one in slow)
 
 
+@pytest.mark.slow
 def test_a_batch_waits_for_slow_ones_no_longer_than_their_budgets() -> None:
     """Two turns, four that are silent: the ordinary one behind them begins when the second pair has ended."""
     with raw_server(silent) as slow, tls_server(CHAIN.pem, CHAIN.key_pem) as good:
@@ -116,6 +118,7 @@ def test_a_batch_waits_for_slow_ones_no_longer_than_their_budgets() -> None:
     assert ended["good"].after_s >= 2 * budget.handshake_s
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", [name for name, ill in FLOODS.items() if not ill.starttls])
 def test_no_more_is_read_than_the_budget_says(name: str) -> None:
     budget = Budget(handshake_s=10.0)

@@ -90,6 +90,7 @@ def test_one_that_has_a_single_certificate_is_seen_once_and_nothing_is_told(kind
     assert not result.partial
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("other_key", "partial"), [(OtherKey.EXPECTED, True), (OtherKey.ASKED, False)])
 def test_silence_leaves_open_only_what_was_there_before(other_key: OtherKey, partial: bool, ec: Chain) -> None:
     with raw_server(silent_after(ec.pem, ec.key_pem, turns=1)) as server:

@@ -223,6 +223,7 @@ def test_a_server_that_speaks_other_protocols_is_dialled_again_without_naming_an
     assert seen.chain == chain.ders
 
 
+@pytest.mark.slow
 def test_a_name_with_many_slow_addresses_ends_within_its_deadline(resolver: str) -> None:
     with contextlib.ExitStack() as stack:
         first = stack.enter_context(raw_server(silent))
@@ -244,6 +245,7 @@ def test_a_name_with_many_slow_addresses_ends_within_its_deadline(resolver: str)
     assert all("were over before" in message for message in over)
 
 
+@pytest.mark.slow
 def test_scans_come_as_they_end_and_each_once(resolver: str, good: Server) -> None:
     async def order(slow_port: int) -> list[int]:
         targets = [(0, Target("one.kc.test", slow_port), LOOPBACK), (1, Target("one.kc.test", good.port), LOOPBACK)]
@@ -254,6 +256,7 @@ def test_scans_come_as_they_end_and_each_once(resolver: str, good: Server) -> No
         assert asyncio.run(order(slow.port)) == [1, 0]
 
 
+@pytest.mark.slow
 def test_every_target_of_many_ends_once_and_each_name_is_asked_once(good: Server) -> None:
     def answer(request: DNSRecord) -> DNSRecord:
         record = request.reply()

@@ -100,6 +100,7 @@ def test_no_odd_certificate_breaks_a_scan_or_passes_in_silence(caplog: pytest.Lo
     assert "check " not in caplog.text
 
 
+@pytest.mark.slow
 def test_verified_paths_know_their_trouble() -> None:
     for case in CASES:
         path = judged(case).path

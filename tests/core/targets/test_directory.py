@@ -14,6 +14,7 @@ from tests.core.targets.conftest import AddingOnly, failed, measure
 from tests.processes import eventually
 
 
+@pytest.mark.slow
 def test_a_folder_without_links_stores_and_never_replaces(tmp_path: Path) -> None:
     target = AddingOnly(open_target((tmp_path / "target").as_uri()), tmp_path, ("os.link",))
     assert target.put("dump", io.BytesIO(b"content")) == measure("dump", b"content")

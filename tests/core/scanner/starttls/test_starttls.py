@@ -131,6 +131,7 @@ def test_one_that_ends_is_told(protocol: str) -> None:
         refused(server, protocol, FailureKind.RESET)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("protocol", PROTOCOLS)
 def test_silence_ends_in_its_time(chain: Chain, protocol: str) -> None:
     with upgrading(protocol, chain.pem, chain.key_pem, ["never said by us"]) as server:
