@@ -23,7 +23,7 @@ from cli.db import engine_for, require_ready
 from cli.words import USAGE, Sorry
 from core.actions.access import Taken, give_reason, retire_host, take_delivery, trust_host
 from core.actions.policy import Actor, Refused
-from core.actions.reported import Signed
+from core.actions.reported import Signed, hidden_of
 from core.net.text import visible
 from core.reported import ReportError, holds, read_beat, read_report
 from core.store.access import AccessLine, HostLine, accesses_since, host_named, hosts_there
@@ -92,7 +92,8 @@ def _take(line: str, session: Session, now: datetime) -> Taken:
             raise Refused(f"No host called {told['host']} is trusted. Nothing was taken.")
         beat = _signed(told["beat"], host.public_key)
         texts = [_signed(each, host.public_key) for each in told["reports"]]
-        reports = [Signed(read_report(text, host.name), text, signature) for text, signature in texts]
+        read = [read_report(text, host.name) for text, _ in texts]
+        reports = [Signed(report, *text, kept) for report, text, kept in zip(read, texts, hidden_of(session, read), strict=True)]
         return take_delivery(session, host_id=host.id, beat=(read_beat(beat[0], host.name), beat[0]), reports=reports, now=now)
     except ReportError as error:
         raise Refused(f"{error} Nothing was taken.") from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import code
 import getpass
+import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -56,11 +57,28 @@ def shell(*, reason: str, write: bool, data: Path | None) -> None:
 
 
 def process(pid: int) -> str:
-    """Which process that is, also after its number was given to another one; "" for one that is gone."""
+    """Which process that is: of which machine, boot and namespace, its number, and when it began. "" for one that nobody can tell."""
     try:
-        return f"{pid}:{Path(f'/proc/{pid}/stat').read_text().rpartition(')')[2].split()[19]}"
-    except (FileNotFoundError, ProcessLookupError):
+        began = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]
+        namespace = Path(f"/proc/{pid}/ns/pid").readlink().name.strip("pid:[]")
+        boot = Path("/proc/sys/kernel/random/boot_id").read_text()[:8]
+        machine = hashlib.sha256(os.uname().nodename.encode()).hexdigest()[:8]
+    except (OSError, IndexError):
         return ""
+    return f"{machine}:{boot}:{namespace}:{pid}:{began}"
+
+
+def is_gone(place: str) -> bool:
+    """Whether the process is gone, as far as this one can tell: of another machine, or of another namespace, it cannot."""
+    machine, boot, namespace, pid, began = [*place.removeprefix("shell:").split(":"), *[""] * 5][:5]
+    mine = process(os.getpid()).split(":")
+    if not began or not pid.isdecimal() or not all(mine) or machine != mine[0]:
+        return False
+    if boot != mine[1]:
+        return True  # the machine was started again since
+    if namespace != mine[2]:
+        return False
+    return process(int(pid)).split(":")[-1] != began
 
 
 @contextmanager

@@ -5,13 +5,16 @@ What does not answer is told as such. Nothing here waits longer than a few secon
 
 from __future__ import annotations
 
+import fcntl
 import json
 import logging
 import os
+import threading
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Final
 
@@ -20,7 +23,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from audit.activity_file import activity_file
 from audit.published import UnreadableError
 from audit.reading import Folder
-from cli.shell import process
+from cli.shell import is_gone
 from core.actions.access import close_shell, note_silent_hosts
 from core.actions.heartbeats import beat
 from core.actions.policy import Actor
@@ -34,7 +37,7 @@ from core.status.faults import faults_of
 from core.status.files import files_of
 from core.status.gathering import Asked, Place, placed, told_now, told_without
 from core.status.gathering import ask as ask_all
-from core.status.measuring import Measured, Probe, Samples, a_day_ago, keep_tally, measure, read_tally, sampled
+from core.status.measuring import Measured, Probe, Samples, a_day_ago, keep_samples, keep_tally, measure, read_samples, read_tally, sampled
 from core.status.mirror import MirrorError, mirror
 from core.status.placing import log_files, put_files, put_to
 from core.status.told import SeenLog, Told
@@ -79,21 +82,41 @@ class Feed:
     marks: tuple[datetime | None, datetime | None] | None = None
     began: datetime | None = None
     reasons: bytes = b""
+    putting: threading.Thread | None = None
 
     @property
     def public(self) -> Path:
         """Where the files are that the portal serves."""
         return self.folder / PUBLIC
 
+    @contextmanager
+    def claimed(self) -> Iterator[bool]:
+        """Whether nobody else makes this feed until the block ends. Raises OSError."""
+        self.folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+        with (self.folder / "lock").open("a") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+
     def load(self) -> None:
         """What was kept. Raises OSError, ValueError for what is damaged."""
         self.public.mkdir(mode=0o755, parents=True, exist_ok=True)
         self.tally = read_tally(self.folder / "measured.json")
-        kept = self.folder / "scans.json"
-        if kept.exists():
-            self.samples = tuple((datetime.fromisoformat(at), int(made)) for at, made in json.loads(kept.read_bytes()))
-        if (self.public / FEED).exists():
-            self.last = decode((self.public / FEED).read_bytes())
+        self.samples = read_samples(self.folder / "scans.json")
+        self.last = self._last()
+
+    def _last(self) -> Told | None:
+        """What was told last; None where nothing was, or by another version."""
+        try:
+            return decode((self.public / FEED).read_bytes())
+        except FileNotFoundError:
+            return None
+        except ValueError as error:
+            log.warning("What was told last cannot be read and is not needed: %s", error)
+            return None
 
     def changed(self) -> bool:
         """Whether an incident or an access changed since this was asked last."""
@@ -157,7 +180,7 @@ class Feed:
                     beat(session, "status", pid=os.getpid(), now=now)
                     note_silent_hosts(session, _WORKER, now=now)
                     for ref, place in open_shells(session):
-                        if place != f"shell:{process(_pid(place))}":
+                        if is_gone(place):
                             close_shell(session, _WORKER, ref=ref, ending="lost", now=now)
             with self.sessions.reading() as session:
                 return ask_all(session, looking.look(session, now), self.index)
@@ -227,7 +250,7 @@ class Feed:
     def _keep(self) -> None:
         if self.alone:
             keep_tally(self.folder / "measured.json", self.tally)
-            (self.folder / "scans.json").write_text(json.dumps([[at.astimezone(UTC).isoformat(), made] for at, made in self.samples]))
+            keep_samples(self.folder / "scans.json", self.samples)
 
     def _publish(self, told: Told) -> None:
         for folder in self.folders:
@@ -235,12 +258,13 @@ class Feed:
                 self.put(told, folder)
             except (MirrorError, OSError) as error:
                 log.warning("The feed could not be put to %s: %s It is tried again in a minute.", folder, error)
+        if self.targets and (self.putting is None or not self.putting.is_alive()):  # slow ones hold up no measurement
+            self.putting = threading.Thread(target=self._put_to_targets, args=(told,), daemon=True, name="targets")
+            self.putting.start()
+
+    def _put_to_targets(self, told: Told) -> None:
         for target in self.targets:
             try:
                 self.put_at(told, target)
             except (TargetError, OSError) as error:
                 log.warning("The feed could not be put to %s: %s It is tried again in a minute.", target.shown, error)
-
-
-def _pid(place: str) -> int:
-    return int(place.split(":")[1])

@@ -25,6 +25,7 @@ from core.targets import open_target
 
 MISCONFIGURED: Final = 78
 EVERY: Final = timedelta(minutes=1)
+AGAIN_S: Final = 5.0
 LOOK_S: Final = 3.0
 """Between two looks at whether something changed that people should see at once."""
 log = logging.getLogger("keychest.status")
@@ -72,6 +73,15 @@ def _ways(settings: Settings) -> Circumstances:
 
 def run(feed: Feed, stop: threading.Event, every: timedelta = EVERY) -> None:
     """A turn each minute, and one as soon as something changed. What could not be done is logged, and tried again."""
+    with feed.claimed() as alone:
+        if not alone:
+            log.warning("Another process makes the feed in %s. This one waits.", feed.folder)
+            stop.wait(AGAIN_S)
+            return
+        _turns(feed, stop, every)
+
+
+def _turns(feed: Feed, stop: threading.Event, every: timedelta) -> None:
     due = datetime.min.replace(tzinfo=UTC)
     while not stop.is_set():
         now = datetime.now(UTC)
@@ -79,7 +89,7 @@ def run(feed: Feed, stop: threading.Event, every: timedelta = EVERY) -> None:
             due = now + every
             try:
                 feed.turn(now)
-            except (OSError, ValueError):
+            except (OSError, ValueError, ArithmeticError):
                 log.exception("The status feed was not made in this turn. It is tried again.")
         stop.wait(LOOK_S)
 
@@ -95,7 +105,8 @@ def main(_words: Sequence[str] = ()) -> int:
     except (SettingError, ValueError) as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence is all there is to say
         return MISCONFIGURED
-    run(feed, stop)
+    while not stop.is_set():
+        run(feed, stop)
     return 0
 
 

@@ -23,7 +23,11 @@ KINDS: Final = frozenset({"ssh", "sftp", "database"})
 ROLES: Final = frozenset({"administrator", "user", "superuser"})
 _NAME: Final = re.compile(r"[a-z0-9](?:[a-z0-9.-]{0,62}[a-z0-9])?")
 _AT: Final = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(\.\d{1,6})?Z")
+_UNPRINTED: Final = re.compile("[\\x00-\\x1f\\x7f\\ud800-\\udfff]")
+"""Control characters, and halves of characters that no database stores."""
 _LARGEST: Final = 2**53
+_EARLIEST, _LATEST = datetime(2000, 1, 1, tzinfo=UTC), datetime(2199, 12, 31, tzinfo=UTC)
+"""A clock that is further away is wrong anyhow: what it says is taken for the nearest of these, so that the queue goes on."""
 _NEEDS: Final = {
     "opened": ("session", "kind", "role", "user", "from"),
     "closed": ("session",),
@@ -148,7 +152,7 @@ def _whole(told: dict[str, Any], name: str, least: int) -> int:
 
 def _text(told: dict[str, Any], name: str) -> str:
     value = told[name]
-    if not isinstance(value, str) or len(value) > _LENGTHS.get(name, 32) or any(ord(char) < 32 or ord(char) == 127 for char in value):  # noqa: PLR2004 - control characters
+    if not isinstance(value, str) or len(value) > _LENGTHS.get(name, 32) or _UNPRINTED.search(value):
         raise ReportError(f"`{name}` is no text that is short and printable.")
     if name in {"session", "reason"} and not value.strip():
         raise ReportError(f"`{name}` is empty.")
@@ -160,6 +164,7 @@ def _instant(told: dict[str, Any]) -> datetime:
     if not isinstance(value, str) or not _AT.fullmatch(value):
         raise ReportError("`at` is no time in UTC, as 2026-11-29T00:45:12.345Z.")
     try:
-        return datetime.fromisoformat(value).astimezone(UTC)
-    except ValueError:
+        at = datetime.fromisoformat(value).astimezone(UTC)
+    except (ValueError, OverflowError):
         raise ReportError("`at` is a time that no calendar has.") from None
+    return min(max(at, _EARLIEST), _LATEST)

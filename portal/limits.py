@@ -97,6 +97,8 @@ by_person = limiter.limit(_either(PER_PERSON, PER_PERSON_ALONE), key_func=_perso
 """Tight for one person from one network, wide for one person from everywhere: a stranger elsewhere must not lock them out."""
 
 api_by_address = limiter.shared_limit(_asked(API_ADDRESS_TIMES), scope="api", key_func=_place)
+by_host = limiter.limit("240 per minute", key_func=_place)
+"""A host catches up by fifty reports at once."""
 api_by_token = limiter.shared_limit(_asked(1), scope="api.token", key_func=_token, exempt_when=lambda: token_sent() is None)
 """Put on in this order, the address nearest to the function: it counts first, and what it refuses costs no token anything."""
 

@@ -51,8 +51,13 @@ def trust_host(session: Session, actor: Actor, *, name: str, public_key: str, no
         key = checked_key(public_key)
     except ReportError as error:
         raise Refused(f"{error} Nothing was changed.", "key") from None
+    former = session.scalar(sa.select(Host).where(Host.name == name, Host.public_key == key, Host.retired_at.is_not(None)).limit(1))
     if host_named(session, name) is not None:
         raise Refused(f"{name} is trusted already. Retire it first (./keychest access retire {name}); what it reported stays.", "name")
+    if former is not None:  # it goes on where it ended: nothing is told twice
+        former.retired_at, former.added_at, former.silent_at = None, now, None
+        append(session, Event("host.trusted.v1", now, actor.name, public={"host": name}, private={"key": key}))
+        return former.ref
     never = dict.fromkeys(("retired_at", "beat_at", "heard_at", "silent_at", "refused_at"))
     host = Host(ref=new_ref(), name=name, public_key=key, added_at=now, **never)
     session.add(host)
@@ -78,6 +83,8 @@ def take_delivery(session: Session, *, host_id: int, beat: tuple[Beat, str], rep
     """
     host = session.get_one(Host, host_id, with_for_update=True)
     told, _ = beat
+    if host.retired_at is not None:
+        return Taken(host.taken + 1, f"{host.name} is not trusted any more. Nothing of this was taken.")
     if told.beat <= host.beat or told.last < host.taken:
         return _contradicts(session, host, _replayed(told, host), now)
     if host.silent_at is not None:
@@ -152,7 +159,8 @@ def close_shell(session: Session, actor: Actor, *, ref: str, ending: str = "clos
 def note_silent_hosts(session: Session, actor: Actor, *, now: datetime) -> list[str]:
     """Hosts of which nothing was heard for SILENT_AFTER, from now on silent: their names."""
     require_worker(actor)
-    quiet = sa.func.coalesce(Host.heard_at, Host.added_at) < now - SILENT_AFTER
+    heard = sa.func.coalesce(Host.heard_at, Host.added_at)
+    quiet = sa.or_(heard < now - SILENT_AFTER, heard > now + SILENT_AFTER)  # the other: heard by a clock of ours that was wrong
     found = session.scalars(sa.select(Host).where(Host.retired_at.is_(None), Host.silent_at.is_(None), quiet).with_for_update()).all()
     for host in found:
         host.silent_at = now

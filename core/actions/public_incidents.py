@@ -1,7 +1,7 @@
 """What operators tell the public: disturbances from their opening to their account, and planned work.
 
-Nobody does any of it without a second factor, in development neither; who has the terminal has all. The words of strangers and the names
-of accounts never come in here: a text that holds one is refused, unless who writes it says that it is meant.
+Nobody does any of it without a second factor, in development neither; who has the terminal has all. A text in which a name stands that
+an account watches, or the address of a person, is refused, unless who writes it says that it is meant.
 """
 
 from __future__ import annotations

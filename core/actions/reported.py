@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -14,16 +15,28 @@ from audit.log import Event, append
 from core.reported import MOST_OPEN, Report
 from core.store.access import Access, AccessReport, Host
 from core.store.base import new_ref
-from core.store.named import named_in
+from core.store.named import for_strangers
+
+MOST_REASONS: Final = 10
+"""So many of one delivery are looked through for names; more are kept from strangers."""
 
 
 @dataclass(frozen=True, slots=True)
 class Signed:
-    """A report, its text as it was signed, and the signature."""
+    """A report, its text as it was signed, and the signature. `hidden`: the reason it gives is not for strangers."""
 
     report: Report
     text: str
     signature: str
+    hidden: bool = False
+
+
+def hidden_of(session: Session, reports: Sequence[Report]) -> tuple[bool, ...]:
+    """Of each report whether the reason that it gives is to be kept from strangers. Asked before anything is written: it takes a while."""
+    reasons = [report.number for report in reports if report.what == "reason"][:MOST_REASONS]
+    return tuple(
+        report.what == "reason" and (report.number not in reasons or not for_strangers(session, report.reason)) for report in reports
+    )
 
 
 def take_report(session: Session, host: Host, signed: Signed, now: datetime) -> None:
@@ -36,6 +49,9 @@ def take_report(session: Session, host: Host, signed: Signed, now: datetime) -> 
     )
     host.taken = report.number
     if report.what == "lost":
+        before = session.get(AccessReport, (host.id, report.number - 1))
+        if before is not None and before.lost:
+            return  # one entry for all that are lost in a row
         append(session, Event("access_report.lost.v1", now, "worker", public={"host": host.name, "number": report.number}))
         return
     access = session.scalar(sa.select(Access).where(Access.host_id == host.id, Access.session == report.session).with_for_update())
@@ -48,7 +64,7 @@ def take_report(session: Session, host: Host, signed: Signed, now: datetime) -> 
         append(session, Event("access.completed.v1", now, "worker", public={"access": access.ref, "kind": report.kind}))
     elif report.what == "reason" and not access.reason:
         access.reason, access.reason_at = " ".join(report.reason.split()), now
-        access.hidden = bool(named_in(session, access.reason))
+        access.hidden = signed.hidden
         public: dict[str, Value] = {"access": access.ref, "late": False}
         append(session, Event("access.reasoned.v1", now, "worker", public=public, private={"reason": access.reason}))
 

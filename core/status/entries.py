@@ -30,6 +30,7 @@ class Index:
     logged_at: datetime | None = None
     logs: list[PublishedLog] = field(default_factory=list)
     _done: dict[int, int] = field(default_factory=dict)
+    _first: dict[int, bytes] = field(default_factory=dict)
 
     def read_on(self) -> SeenLog | None:
         """The newest log's head as it is published; None where none is. Raises UnreadableError for what is missing or damaged."""
@@ -45,7 +46,9 @@ class Index:
 
     def _read(self, log: PublishedLog) -> None:
         done = self._done.get(log.number, 0)
-        if log.checkpoint.size < done:
+        first = log.body(0) if log.checkpoint.size else b""
+        if log.checkpoint.size < done or self._first.setdefault(log.number, first) != first:
+            self._first[log.number] = first
             self._forget(log.number)
             done = 0
         while done < log.checkpoint.size:

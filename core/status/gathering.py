@@ -17,7 +17,7 @@ from core.status.looking import Looked, seen_backups, seen_scans
 from core.status.measuring import Tally, components
 from core.status.promises import Circumstances, promises
 from core.status.told import Incident, SeenAccess, SeenHost, SeenLog, Told
-from core.store.access import AccessLine, HostLine, accesses_since, hosts_there
+from core.store.access import AccessLine, HostLine, accesses_counted, accesses_since, hosts_there
 
 SHOWN: Final = timedelta(days=90)
 MOST_ACCESSES: Final = 1_000
@@ -45,6 +45,7 @@ class Asked:
 
     looked: Looked
     accesses: tuple[AccessLine, ...]
+    more: int
     hosts: tuple[HostLine, ...]
     incidents: tuple[Incident, ...]
     reasons: tuple[LogTold, ...] = ()
@@ -57,7 +58,8 @@ def ask(session: Session, looked: Looked, index: Index) -> Asked:
     lines = accesses_since(session, since, looked.at, most=MOST_ACCESSES)
     keys = {log.number: keys_of(session, log.number) for log in index.logs}
     said = reasons(session, lines, index.accesses)
-    return Asked(looked, lines, hosts_there(session), told_incidents(session, since), said, keys)
+    more = max(0, accesses_counted(session, since) - len(lines))
+    return Asked(looked, lines, more, hosts_there(session), told_incidents(session, since), said, keys)
 
 
 def reasons(session: Session, lines: Sequence[AccessLine], entries: Mapping[str, list[Entry]]) -> tuple[LogTold, ...]:
@@ -82,6 +84,7 @@ def told_now(asked: Asked, tally: Tally, log: SeenLog | None, entries: tuple[Map
         components=components(tally, looked.at),
         incidents=asked.incidents,
         accesses=tuple(_access(line, accesses.get(line.ref, ())) for line in asked.accesses),
+        more_accesses=asked.more,
         hosts=tuple(_host(line) for line in asked.hosts),
         backups=backups,
         scans=seen_scans(looked, made_before),

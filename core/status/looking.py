@@ -15,7 +15,7 @@ from core.status.told import SeenBackups, SeenScans
 from core.store.backups import Backup, Drill, backups, newest_drill
 from core.store.endpoints import ScanGap, ScanTally
 from core.store.heartbeats import heartbeats
-from core.store.workload import Workload, workload
+from core.store.workload import Workload, mail_waits_since, workload
 
 SILENT: Final = timedelta(minutes=2)
 SCANS_LATE, SCANS_DOWN = timedelta(minutes=15), timedelta(hours=1)
@@ -32,7 +32,7 @@ _HOUR: Final = 3_600
 class Looked:
     """What was found at one moment. `made`: scans so far, all told; `missed`: those of the last 24 hours.
 
-    `log_trouble`: why the log signs nothing, "" where it does.
+    `log_trouble`: why the log signs nothing, "" where it does; `mail_since`: since when the oldest mail waits, but those about incidents.
     """
 
     at: datetime
@@ -45,6 +45,7 @@ class Looked:
     drill: Drill | None
     log_trouble: str
     log_waits_since: datetime | None
+    mail_since: datetime | None
 
 
 def look(session: Session, now: datetime) -> Looked:
@@ -62,6 +63,7 @@ def look(session: Session, now: datetime) -> Looked:
         newest_drill(session),
         log.trouble if log is not None else "",
         waiting(session).oldest,
+        mail_waits_since(session, now, but="status_told"),  # thousands of them may wait, and an incident about that would mail again
     )
 
 
@@ -75,8 +77,7 @@ def notifications(found: Looked, began: datetime) -> Probe:
     """Whether mail leaves, and in time. `began`: when looking did."""
     if quiet := _quiet(found, began, "No mail leaves: what sends it", "worker.ops"):
         return quiet
-    since = min((each.oldest for each in (found.work.letters, found.work.notices) if each.oldest is not None), default=None)
-    return _waited(since, found.at, (MAIL_LATE, MAIL_DOWN), "Mail leaves in time.", "Mail is late")
+    return _waited(found.mail_since, found.at, (MAIL_LATE, MAIL_DOWN), "Mail leaves in time.", "Mail is late")
 
 
 def proofs(found: Looked, longest_age: timedelta) -> Probe:

@@ -71,7 +71,10 @@ def read_tally(path: Path) -> dict[str, Measured]:
 
 def keep_tally(path: Path, tally: Tally) -> None:
     """Keep it, whole or not at all. Raises OSError."""
-    told = {_FORM: {key: _written(one) for key, one in tally.items()}}
+    _keep(path, {_FORM: {key: _written(one) for key, one in tally.items()}})
+
+
+def _keep(path: Path, told: object) -> None:
     fresh = path.with_name(f"{path.name}.new")
     with fresh.open("wb") as file:
         file.write(json.dumps(told, sort_keys=True).encode())
@@ -160,3 +163,16 @@ def sampled(samples: Samples, made: int, now: datetime) -> Samples:
 def a_day_ago(samples: Samples, made: int) -> int:
     """How many had been made when the oldest of them was taken: a day ago, or when measuring began."""
     return min(samples[0][1], made) if samples else made
+
+
+def read_samples(path: Path) -> Samples:
+    """What was kept; () where nothing was, or what is none: it is a day's at most."""
+    try:
+        return tuple((_utc(at), int(made)) for at, made in json.loads(path.read_bytes()))
+    except (OSError, ValueError, TypeError):
+        return ()
+
+
+def keep_samples(path: Path, samples: Samples) -> None:
+    """Keep them, whole or not at all. Raises OSError."""
+    _keep(path, [[at.isoformat(), made] for at, made in samples])

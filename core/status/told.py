@@ -174,6 +174,7 @@ class Measure:
 class Told:
     """Everything at `made_at`.
 
+    `more_accesses`: how many of 90 days are left out; open ones are not.
     `address`: the portal's, as "https://keychest.example"; `feed`: the published copy's own, without a slash at its end.
     `unreachable_since`: set by a watcher that cannot reach the portal; then `known_at` is when the portal last said the rest, and `how` is
     a sentence that says how the watcher knows.
@@ -186,6 +187,7 @@ class Told:
     components: tuple[Component, ...]
     incidents: tuple[Incident, ...] = ()
     accesses: tuple[SeenAccess, ...] = ()
+    more_accesses: int = 0
     hosts: tuple[SeenHost, ...] = ()
     backups: SeenBackups | None = None
     scans: SeenScans | None = None

@@ -105,6 +105,7 @@ class AccessLine:
     reason_at: datetime | None
     hidden: bool
     skewed_s: int | None
+    told_at: datetime
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,15 +142,15 @@ def _host(host: Host, lost: int, open_: int) -> HostLine:
 
 
 def accesses_since(session: Session, since: datetime, now: datetime, *, most: int) -> tuple[AccessLine, ...]:
-    """Accesses that were open at some time since then, newest first: those that hosts reported, and looks of operators at accounts."""
-    open_since = sa.or_(Access.ended_at.is_(None), Access.ended_at >= since)
-    rows = session.execute(
-        sa.select(Access, Host.name)
-        .outerjoin(Host, Host.id == Access.host_id)
-        .where(open_since)
-        .order_by(Access.started_at.desc())
-        .limit(most)
-    )
+    """Accesses that were open at some time since then, or told of since: those that hosts reported, and looks of operators at accounts.
+
+    Open ones first, then the newest, `most` of them at least where there are more: what is open is never left out. An access from a host
+    whose clock was wrong is as new as it was told of.
+    """
+    told_at = sa.case((Access.skewed_s.is_not(None), Access.recorded_at), else_=Access.started_at)
+    chosen = sa.select(Access, Host.name).outerjoin(Host, Host.id == Access.host_id)
+    newest = chosen.where(*_lately(since)).order_by(told_at.desc(), Access.id.desc()).limit(most)
+    rows = (*session.execute(chosen.where(Access.ended_at.is_(None))), *session.execute(newest))
     ended = sa.func.coalesce(Impersonation.ended_at, Impersonation.ends_at)
     looks = session.execute(
         sa.select(Impersonation, User.email, Account.name)
@@ -159,15 +160,27 @@ def accesses_since(session: Session, since: datetime, now: datetime, *, most: in
         .order_by(Impersonation.began_at.desc())
         .limit(most)
     )
-    lines = [_line(access, host or "") for access, host in rows]
-    lines += [_look(look, email, account, now) for look, email, account in looks]
-    return tuple(sorted(lines, key=lambda line: (line.started_at, line.ref), reverse=True)[:most])
+    lines = [_line(access, host or "") for access, host in rows] + [_look(look, email, account, now) for look, email, account in looks]
+    return tuple(sorted(lines, key=lambda line: (line.ended_at is None, line.told_at, line.ref), reverse=True))
+
+
+def accesses_counted(session: Session, since: datetime) -> int:
+    """How many accesses there are that `accesses_since` would list if it listed all."""
+    accesses = sa.select(sa.func.count()).select_from(Access).where(sa.or_(Access.ended_at.is_(None), *_lately(since)))
+    ended = sa.func.coalesce(Impersonation.ended_at, Impersonation.ends_at)
+    looks = sa.select(sa.func.count()).select_from(Impersonation).where(ended >= since)
+    return (session.scalar(accesses) or 0) + (session.scalar(looks) or 0)
+
+
+def _lately(since: datetime) -> tuple[sa.ColumnElement[bool], ...]:
+    return (sa.and_(Access.ended_at.is_not(None), sa.or_(Access.ended_at >= since, Access.recorded_at >= since)),)
 
 
 def _line(access: Access, host: str) -> AccessLine:
     return AccessLine(
         access.ref, host, access.kind, access.role, access.person, access.origin, "", access.started_at, access.ended_at, access.ending,
         access.reason, access.reason_at, access.hidden, access.skewed_s,
+        access.recorded_at if access.skewed_s is not None else access.started_at,
     )  # fmt: skip
 
 
@@ -176,7 +189,7 @@ def _look(look: Impersonation, email: str, account: str, now: datetime) -> Acces
     over = until <= now
     return AccessLine(
         look.ref, "", "portal", "operator", email, "", account, look.began_at, until if over else None, "closed" if over else "",
-        look.reason, look.began_at, True, None,
+        look.reason, look.began_at, True, None, look.began_at,
     )  # fmt: skip
 
 

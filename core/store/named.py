@@ -21,6 +21,8 @@ from core.store.watches import Watch
 _APART: Final = re.compile(r"[\s<>\"'“”„\u2018\u2019\u201a(){}\[\],;!?/\\|=*`«»…]+")
 _ROUND: Final = ".:-\u2013—_~#&%+"
 _AT_ONCE: Final = CHUNK // 10
+_FEW: Final = 5
+"""Names cost a search each."""
 
 
 def named_in(session: Session, text: str) -> str:
@@ -36,6 +38,12 @@ def named_in(session: Session, text: str) -> str:
     named = {name: piece for word in words for piece in _pieces(word) if (name := _name(piece))}
     found = _watched(session, named)
     return named[found] if found else ""
+
+
+def for_strangers(session: Session, text: str) -> bool:
+    """Whether strangers may read what somebody wrote in a hurry: it has few words that may be names, and none of them is somebody's."""
+    words = [word for word in _APART.split(unicodedata.normalize("NFKC", text)) if "." in word.strip(_ROUND) or "@" in word or ":" in word]
+    return len(words) <= _FEW and not named_in(session, text)
 
 
 def _pieces(word: str) -> list[str]:

@@ -60,3 +60,12 @@ def _waiting(session: Session, since: InstrumentedAttribute[datetime], *where: s
 
 def _count(session: Session, *where: sa.ColumnElement[bool]) -> int:
     return session.scalar(sa.select(sa.func.count()).select_from(Schedule).where(*where)) or 0
+
+
+def mail_waits_since(session: Session, now: datetime, *, but: str) -> datetime | None:
+    """Since when the oldest letter or notice waits that is to be sent by now; None where none does. `but`: a kind of letter left out."""
+    letters = sa.select(sa.type_coerce(sa.func.min(Letter.due_at), Utc())).where(
+        Letter.ended_at.is_(None), Letter.handed_at.is_(None), Letter.due_at <= now, Letter.kind != but
+    )
+    notices = workload(session, now).notices.oldest
+    return min((each for each in (session.scalar(letters), notices) if each is not None), default=None)

@@ -9,10 +9,11 @@ from flask import Blueprint, current_app, jsonify, request
 from flask.typing import ResponseReturnValue
 
 from core.actions.access import Taken, counted_lately, refuse_delivery, take_delivery
-from core.actions.reported import Signed
+from core.actions.reported import Signed, hidden_of
 from core.reported import Beat, ReportError, holds, is_host_name, read_beat, read_report
 from core.store.access import host_named
 from portal.identity import for_everybody
+from portal.limits import by_host
 from portal.parts import acting, looking, now
 
 views = Blueprint("access", __name__)
@@ -39,12 +40,14 @@ class _ForeignError(Exception):
 
 
 @views.post("/access/reports")
+@by_host
 def reports() -> ResponseReturnValue:
     """Take in a host's reports: `next` is the number that is wanted next. docs/access.md has the form."""
     try:
         delivery = _read()
     except _ForeignError as foreign:
         if foreign.host_id is not None:
+            current_app.logger.warning("Something came in a host's name that does not hold: %s", foreign)
             with acting() as session:
                 refuse_delivery(session, host_id=foreign.host_id, why=str(foreign), now=now())
         return jsonify(error=str(foreign)), foreign.status
@@ -59,7 +62,7 @@ def _answered(taken: Taken) -> ResponseReturnValue:
 
 def _read() -> Delivery:
     """Raises _ForeignError."""
-    told = request.get_json(silent=True) if (request.content_length or 0) <= MOST_BYTES else None
+    told = _json() if (request.content_length or 0) <= MOST_BYTES else None
     if not isinstance(told, dict) or not isinstance(told.get("host"), str) or not is_host_name(told["host"]):
         raise _ForeignError("This is no delivery of reports. Nothing was taken.")
     with looking() as session:
@@ -75,16 +78,25 @@ def _read() -> Delivery:
     try:
         beat = _signed(told.get("beat"), key, blamed)
         texts = [_signed(one, key, blamed) for one in each]
-        signed = tuple(Signed(read_report(text, told["host"]), text, signature) for text, signature in texts)
+        reports = [read_report(text, told["host"]) for text, _ in texts]
+        with looking() as session:
+            hidden = hidden_of(session, reports)
+        signed = tuple(Signed(report, *text, kept) for report, text, kept in zip(reports, texts, hidden, strict=True))
         return Delivery(host_id, (read_beat(beat[0], told["host"]), beat[0]), signed)
     except ReportError as error:
         raise _ForeignError(f"{error} Nothing was taken.", 400, blamed) from None
+
+
+def _json() -> Any:
+    try:
+        return request.get_json(silent=True)
+    except RecursionError:
+        return None  # nested without end
 
 
 def _signed(one: Any, key: str, host_id: int | None) -> tuple[str, str]:
     """A text and the signature that holds for it. Raises _ForeignError."""
     text, signature = (one.get("text"), one.get("signature")) if isinstance(one, dict) else (None, None)
     if not isinstance(text, str) or not isinstance(signature, str) or not holds(key, text, signature):
-        current_app.logger.warning("A report in the name of a host does not hold by its key.")
         raise _ForeignError("A signature is not by this host's key. Nothing was taken.", 403, host_id)
     return text, signature

@@ -11,7 +11,7 @@ from flask.typing import ResponseReturnValue
 from core.actions.access import give_reason
 from core.actions.policy import Actor, Permission, Refused, require_installation
 from core.status.told import NO_REASON_AFTER_S
-from core.store.access import accesses_since, hosts_there
+from core.store.access import accesses_counted, accesses_since, hosts_there
 from portal.gate import found, gate
 from portal.html import page, tell
 from portal.parts import acting, now, reading
@@ -45,15 +45,16 @@ def reason(actor: Actor, ref: str) -> ResponseReturnValue:
 
 
 def _page(*, ref: str = "", said: str = "", error: str = "") -> ResponseReturnValue:
-    lines = accesses_since(reading(), now() - _SHOWN, now(), most=_MOST + 1)
+    since = now() - _SHOWN
+    lines = accesses_since(reading(), since, now(), most=_MOST)
     return page(
         "operations/access.html",
         status=422 if error else 200,
         tab="operations",
         at="access",
         hosts=hosts_there(reading()),
-        lines=lines[:_MOST],
-        more=len(lines) > _MOST,
+        lines=lines,
+        more=accesses_counted(reading(), since) > len(lines),
         overdue=now() - timedelta(seconds=NO_REASON_AFTER_S),
         asked=ref,
         said=said,

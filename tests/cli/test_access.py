@@ -18,6 +18,7 @@ import sqlalchemy as sa
 
 from audit.tables import OutboxEvent
 from cli import main, place, words
+from cli.shell import is_gone, process
 from cli.status_keeper import made
 from core.store.access import Access
 from core.store.accounts import User
@@ -144,3 +145,13 @@ def test_a_shell_that_is_killed_is_told_as_lost(sessions: Sessions, tmp_path: Pa
     feed.sessions.engine.dispose()
     (line,) = listed(capsys)["accesses"]
     assert line["ending"] == "lost"
+
+
+def test_only_a_process_of_this_machine_and_namespace_is_told_as_gone() -> None:
+    mine = process(os.getpid())
+    machine, boot, namespace, pid, began = mine.split(":")
+    assert not is_gone(f"shell:{mine}")
+    assert is_gone(f"shell:{machine}:{boot}:{namespace}:{pid}:{int(began) + 1}")
+    assert is_gone(f"shell:{machine}:00000000:{namespace}:{pid}:{began}")  # before the machine was started again
+    for other in ("", f"other:{boot}:{namespace}:1:1", f"{machine}:{boot}:1:{pid}:1", "x:y", f"{machine}:{boot}:{namespace}:x:1"):
+        assert not is_gone(f"shell:{other}"), other

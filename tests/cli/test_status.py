@@ -19,15 +19,20 @@ from cli import main, place, sequencer, words
 from cli.status_feed import Feed
 from cli.status_keeper import made
 from core.actions.access import trust_host
+from core.actions.accounts import token_sha256
 from core.actions.heartbeats import beat
+from core.actions.impersonations import begin_impersonation
+from core.actions.policy import Actor
 from core.status.codec import decode
 from core.status.told import Told
+from core.store.accounts import LoginSession, User
 from core.store.db import Sessions
 from core.store.public_incidents import PublicIncident
 from core.targets import open_target
 from tests.conftest import ROOT
 from tests.hosts import TestHost
-from tests.make import TERMINAL
+from tests.make import TERMINAL, make_watches
+from tests.people import person, proof
 
 Say = pytest.CaptureFixture[str]
 
@@ -93,6 +98,8 @@ def test_it_is_put_in_folders_and_at_targets_and_changed_there(data: Path, feed:
     now = datetime.now(UTC)
     for minute in (1, 2):
         again.turn(now + timedelta(minutes=minute))
+        assert again.putting is not None
+        again.putting.join(20)
         assert (folder / "index.html").read_bytes() == (tmp_path / "target" / "index.html").read_bytes() != first
     for place_of_it in (folder, tmp_path / "target"):
         assert (place_of_it / "log" / "checkpoint").read_bytes() == (data / "log" / "public" / "checkpoint").read_bytes()
@@ -174,3 +181,57 @@ def test_what_was_measured_outlives_the_process(data: Path, feed: Feed) -> None:
     again.sessions.engine.dispose()
     database: Any = next(each for each in told.components if each.key == "database")
     assert sum(day.measured_s for day in database.days) == pytest.approx(180, abs=2)
+
+
+@pytest.mark.slow
+def test_what_is_not_for_strangers_is_in_no_file(data: Path, feed: Feed, tmp_path: Path) -> None:
+    host, now = TestHost(tmp_path), datetime.now(UTC)
+    with feed.sessions.writing() as session:
+        mira, _ = person(session, "mira@canary-tenant.example")
+        make_watches(session, mira, "canary-name.example", now=now)
+        ops, token = person(session, "canary-operator@example.net")
+        session.execute(sa.update(User).where(User.id == ops.user_id).values(installation_role="operator"))
+        trust_host(session, TERMINAL, name=host.name, public_key=host.public_key, now=now)
+    checked = proof(feed.sessions, "canary-operator@example.net")
+    with feed.sessions.writing() as session:
+        sign_in = session.scalars(sa.select(LoginSession.id).where(LoginSession.token_sha256 == token_sha256(token))).one()
+        operator = Actor(ops.user_id, ops.user_ref, ops.account_id, ops.account_ref, "owner", "operator")
+        began = begin_impersonation(
+            session, operator, account_ref=mira.account_ref, reason="canary-look reason", sign_in_id=sign_in, checked=checked, now=now
+        )
+        assert began
+    private = {"user": "canary-user", "from": "203.0.113.77"}
+    reports = [
+        host.opened(now, "s1", **private),
+        host.report("reason", now, session="s1", reason="public words"),
+        host.opened(now, "s2", **private),
+        host.report("reason", now, session="s2", reason="a look at canary-name.example"),
+    ]
+    (tmp_path / "lines").write_text(json.dumps(host.delivery(now, reports, still=["s1", "s2"])))
+    assert main.main(["access", "record", str(tmp_path / "lines")]) == 0
+    seal(data)
+    copy = tmp_path / "copy"
+    assert main.main(["status", "publish", str(copy)]) == 0
+    everything = b"".join(path.read_bytes() for path in copy.rglob("*") if path.is_file())
+    assert b"public words" in (copy / "access" / "reasons.json").read_bytes()
+    assert b"its owners were told why" in everything
+    assert b"not told here" in everything
+    for canary in (b"canary", b"203.0.113.77", b"mira@"):
+        assert canary not in everything, canary
+
+
+def test_damaged_files_of_the_past_and_those_of_another_version_hold_nobody_up(data: Path, feed: Feed) -> None:
+    feed.turn(datetime.now(UTC))
+    (feed.folder / "scans.json").write_bytes(b"")
+    path = feed.public / "api/v2/keychest.json"
+    path.write_bytes(path.read_bytes().replace(b'"more_accesses":0,', b""))
+    again = made(place.settings(data=data))
+    assert (again.samples, again.last) == ((), None)
+    again.sessions.engine.dispose()
+
+
+def test_one_makes_the_feed_and_another_waits(data: Path, feed: Feed) -> None:
+    with feed.claimed() as first, replace(feed).claimed() as second:
+        assert (first, second) == (True, False)
+    with feed.claimed() as again:
+        assert again

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -11,9 +11,10 @@ import pytest
 import sqlalchemy as sa
 
 from audit.tables import OutboxEvent
-from core.actions.access import SILENT_AFTER, give_reason, note_silent_hosts, retire_host, trust_host
+from core.actions.access import SILENT_AFTER, give_reason, note_silent_hosts, retire_host, take_delivery, trust_host
 from core.actions.policy import Actor, NotAllowed, Refused
-from core.store.access import Access, AccessLine, AccessReport, HostLine, accesses_since, hosts_there
+from core.reported import Beat
+from core.store.access import Access, AccessLine, AccessReport, Host, HostLine, accesses_counted, accesses_since, hosts_there
 from tests.hosts import TestHost
 from tests.make import NOW, TERMINAL
 from tests.portal.conftest import Site
@@ -227,3 +228,66 @@ def test_hosts_are_trusted_by_who_runs_the_installation_and_retired(site: Site, 
         assert hosts_there(session) == ()
     assert [line.ending for line in lines(site)] == ["lost"]
     assert deliver(site, host.delivery(NOW, []))[0] == 403
+
+
+def test_times_that_no_clock_has_are_taken_for_the_nearest_and_the_access_is_shown(site: Site, host: TestHost) -> None:
+    ends = (datetime(1970, 1, 2, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC))
+    for number, at in enumerate(ends):
+        reports = [host.opened(at, f"s{number}"), host.report("closed", at, session=f"s{number}")]
+        assert deliver(site, host.delivery(at, reports))[0] == 200
+    found = {line.started_at.year for line in lines(site)}
+    assert found == {2000, 2199}  # in the list of 90 days, since they were told of today
+
+
+def test_what_no_database_stores_is_refused(site: Site, host: TestHost) -> None:
+    half = host.opened(NOW, "s1", user="\ud800")
+    status, told = deliver(site, host.delivery(NOW, [half], still=["s1"]))
+    assert (status, "printable" in told["error"]) == (400, True)
+    answer = site.client().post("/access/reports", data="[" * 200_000, content_type="application/json")
+    assert answer.status_code == 400
+
+
+def test_lost_reports_in_a_row_are_one_entry_and_a_host_that_is_trusted_again_goes_on(site: Site, host: TestHost) -> None:
+    lost = [host.report("lost", NOW) for _ in range(5)]
+    assert deliver(site, host.delivery(NOW, [*lost, host.opened(NOW, "s1")], still=["s1"])) == (200, {"next": 7})
+    assert happened(site) == ["access_report.lost.v1", "access.opened.v1"]
+    assert standing(site).lost == 5
+    with site.sessions.writing() as session:
+        retire_host(session, TERMINAL, name=host.name, now=NOW)
+        trust_host(session, TERMINAL, name=host.name, public_key=host.public_key, now=NOW)
+    assert deliver(site, host.delivery(NOW, [host.opened(NOW, "s2")], still=["s2"])) == (200, {"next": 8})
+    assert len(lines(site)) == 2
+
+
+def test_a_delivery_that_a_retirement_overtook_is_not_taken(site: Site, host: TestHost) -> None:
+    with site.sessions.writing() as session:
+        held = session.scalars(sa.select(Host)).one()
+        retire_host(session, TERMINAL, name=host.name, now=NOW)
+        taken = take_delivery(session, host_id=held.id, beat=(Beat(9, NOW, 0, "b", ()), ""), reports=(), now=NOW)
+    assert "not trusted any more" in taken.trouble
+
+
+def test_what_is_open_is_listed_however_many_came_after(site: Site, host: TestHost) -> None:
+    deliver(site, host.delivery(NOW, [host.opened(NOW - timedelta(hours=9), "root")], still=["root"]))
+    for number in range(4):
+        reports = [host.opened(NOW, f"s{number}", kind="sftp"), host.report("closed", NOW, session=f"s{number}")]
+        deliver(site, host.delivery(NOW, reports, still=["root"]))
+    with site.sessions.reading() as session:
+        since = NOW - timedelta(days=1)
+        few = accesses_since(session, since, NOW, most=2)
+        assert accesses_counted(session, since) == 5
+    assert [(line.kind, line.ended_at is None) for line in few] == [("ssh", True), ("sftp", False), ("sftp", False)]
+
+
+def test_a_host_that_was_heard_in_the_future_is_silent(site: Site, host: TestHost) -> None:
+    with site.sessions.writing() as session:
+        session.execute(sa.update(Host).values(heard_at=NOW + timedelta(hours=5)))
+        assert note_silent_hosts(session, WORKER, now=NOW) == ["web-1"]
+
+
+def test_a_reason_of_many_names_is_not_looked_through_and_not_for_strangers(site: Site, host: TestHost) -> None:
+    many = " ".join(f"n{number}.test" for number in range(6))
+    reports = [host.opened(NOW, "s1"), host.report("reason", NOW, session="s1", reason=many)]
+    reports += [host.opened(NOW, "s2"), host.report("reason", NOW, session="s2", reason="n1.test does not answer")]
+    deliver(site, host.delivery(NOW, reports, still=["s1", "s2"]))
+    assert {line.reason: line.hidden for line in lines(site)} == {many: True, "n1.test does not answer": False}
