@@ -15,7 +15,7 @@ from core.store.base import new_ref
 from core.store.factors import Factor
 from core.store.public_incidents import IncidentRow, Subscriber, incidents_in_hand, incidents_over
 from tests.make import NOW
-from tests.portal.conftest import Site, post
+from tests.portal.conftest import MakeSite, Site, post
 from tests.portal.test_operations import run_by, text_of
 
 STATUS = "/operations/status"
@@ -122,6 +122,12 @@ def test_who_has_no_second_factor_and_who_only_looks_is_drawn_no_button_and_refu
     (one,) = hand(site)
     assert (one.standing, len(one.updates)) == ("waiting", 1)
     assert "You need a second factor to write here" in site.client("stranger").get(STATUS).text
+
+
+def test_a_demonstrations_operator_is_not_sent_where_none_can_be_set_up(make_site: MakeSite) -> None:
+    text = operator(make_site(demo=("a@example.org", "x")), factor=False).get(STATUS).text
+    assert "A demonstration has none" in text
+    assert "/security/app" not in text
 
 
 def test_a_text_to_begin_with_is_filled_in(site: Site) -> None:
