@@ -18,7 +18,7 @@ from audit.tables import OutboxEvent
 from cli import main, place, sequencer, words
 from cli.status_feed import Feed
 from cli.status_keeper import made
-from core.actions.access import trust_host
+from core.actions.access import open_shell, trust_host
 from core.actions.accounts import token_sha256
 from core.actions.heartbeats import beat
 from core.actions.impersonations import begin_impersonation
@@ -200,6 +200,7 @@ def test_what_is_not_for_strangers_is_in_no_file(data: Path, feed: Feed, tmp_pat
             session, operator, account_ref=mira.account_ref, reason="canary-look reason", sign_in_id=sign_in, checked=checked, now=now
         )
         assert began
+        open_shell(session, TERMINAL, reason="public reason of a shell", person="canary-person", place="shell:", writing=False, now=now)
     private = {"user": "canary-user", "from": "203.0.113.77"}
     reports = [
         host.opened(now, "s1", **private),

@@ -56,6 +56,7 @@ def test_mails_about_incidents_open_no_incident(sessions: Sessions) -> None:
         for kind, minutes in ((old, 40), (young, 7)):
             write_letter(session, kind, email="a@example.org", lasts=timedelta(days=1), now=NOW - timedelta(minutes=minutes))
         assert mail_waits_since(session, NOW, but="status_told") == NOW - timedelta(minutes=7)
+        assert looking.look(session, NOW).mail_since == NOW - timedelta(minutes=7)
         assert mail_waits_since(session, NOW, but="") == NOW - timedelta(minutes=40)
     assert looking.notifications(found(mail_since=NOW - timedelta(minutes=7)), NOW).state == "late"
     assert looking.notifications(found(mail_since=NOW - timedelta(minutes=31)), NOW).state == "down"
