@@ -23,7 +23,8 @@ _MOST_NUMBER: Final = 2**53
 """From here on readers of JSON no longer tell whole numbers apart."""
 _WORD: Final = re.compile(r"[A-Za-z0-9_-]{1,64}")
 _LINK: Final = re.compile(r"(?:[A-Za-z0-9_-]+(?:[/.][A-Za-z0-9_-]+)*/?)?(?:#[a-z-]+)?")
-_ADDRESS: Final = re.compile(r"https?://[^\s\"'<>\\^`{|}]*[^\s\"'<>\\^`{|}/]")
+ADDRESS: Final = re.compile(r"https?://[A-Za-z0-9.:\[\]-]+(?:/[A-Za-z0-9._~-]+)*")
+"""Addresses stand in commands that people copy into a shell: nothing in one means anything there."""
 
 
 def encode(told: Told) -> bytes:
@@ -65,7 +66,7 @@ def require_sound(told: Told) -> None:
         if not _LINK.fullmatch(each.link):
             raise ValueError(f"{each.link[:80]!r} is no link within the feed.")
     for address in (told.address, *filter(None, [told.feed])):
-        if not _ADDRESS.fullmatch(address):
+        if not ADDRESS.fullmatch(address):
             raise ValueError(f"{address[:80]!r} is no address of a site: it begins with https:// and has no slash at its end.")
 
 

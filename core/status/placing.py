@@ -50,6 +50,7 @@ def put_to(target: Target, files: Mapping[str, bytes], there: dict[str, str]) ->
         except TargetError as error:
             if error.kind != "exists":
                 raise
+            there.pop(name, None)  # from here on it may be missing, if nothing can be put
             target.remove(name)
             target.put(name, io.BytesIO(files[name]))
         there[name] = digest

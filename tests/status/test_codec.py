@@ -106,6 +106,9 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
     "a link upwards": (lambda told: told["measures"][0].update(link="../x"), "is no link within the feed"),
     "a script as an address": (lambda told: told.update(address="javascript:alert(1)//x"), "is no address of a site"),
     "an address with a slash": (lambda told: told.update(feed="https://a.example/"), "is no address of a site"),
+    "a command in an address": (lambda told: told.update(address="https://a.example/$(id)"), "is no address of a site"),
+    "a second command in an address": (lambda told: told.update(feed="https://a.example/x;id"), "is no address of a site"),
+    "a background in an address": (lambda told: told.update(feed="https://a.example&id"), "is no address of a site"),
     "a quote in an address": (lambda told: told.update(feed='https://a.example/"x'), "is no address of a site"),
 }
 
