@@ -9,11 +9,13 @@ from __future__ import annotations
 import errno
 import http.client
 import os
+import socket
 import ssl
 import stat
+import threading
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Final, NamedTuple, Protocol
@@ -84,12 +86,19 @@ class Folder:
 
 @dataclass(slots=True)
 class Web:
-    """A log at an http(s) address. One connection, asked file by file; nothing is sent but paths."""
+    """A log at an http(s) address. One connection, asked file by file; nothing is sent but paths.
+
+    `tls`: whose certificates are trusted, where it is not the system's choice. After `within_s` (MOST_S), counted from the beginning,
+    nothing more is read, whatever the other side sends meanwhile.
+    """
 
     address: str
+    tls: ssl.SSLContext | None = None
+    within_s: float | None = None
     read_bytes: int = 0
     _since: float = field(default_factory=time.monotonic)
     _line: http.client.HTTPConnection | None = None
+    _end: threading.Timer | None = None
 
     def read(self, path: str) -> bytes:
         """A file's content. Raises Missing, Unreadable."""
@@ -116,18 +125,14 @@ class Web:
             return self._answer(where)
 
     def _answer(self, where: str) -> bytes:
-        if self._line is None:
-            self._line = _connection(self.address)
-        self._line.request(
-            "GET", quote(urlsplit(where).path, safe="/%"), headers={"Accept-Encoding": "identity", "User-Agent": "keychest-audit"}
-        )
-        answer = self._line.getresponse()
+        line = self._connected()
+        line.request("GET", quote(urlsplit(where).path, safe="/%"), headers={"Accept-Encoding": "identity", "User-Agent": "keychest-audit"})
+        answer = line.getresponse()
         found, promised = bytearray(), answer.length
         while len(found) <= MOST_BYTES and len(found) != promised and (some := answer.read1(_CHUNK)):
             found += some
-            if time.monotonic() - self._since > MOST_S:
-                self.hang_up()
-                raise Unreadable(f"Reading {self.address} takes longer than {MOST_S:,.0f} s. Copy the folder and check the copy.")
+            self._in_time()
+        self._in_time()
         if len(found) == promised:
             answer.close()
         elif not answer.isclosed():
@@ -142,18 +147,41 @@ class Web:
             raise Unreadable(f"{where} ended early.")
         return bytes(found)
 
+    def _connected(self) -> http.client.HTTPConnection:
+        left = self._in_time()
+        if self._line is None or self._line.sock is None:
+            self.hang_up()
+            self._line = _connection(self.address, self.tls, min(ANSWER_S, left))
+            self._line.connect()
+            self._end = threading.Timer(self._in_time(), _cut, (self._line.sock,))
+            self._end.daemon = True
+            self._end.start()
+        return self._line
+
+    def _in_time(self) -> float:
+        """How many seconds are left. Raises Unreadable."""
+        most_s = MOST_S if self.within_s is None else self.within_s
+        left = most_s - (time.monotonic() - self._since)
+        if left <= 0:
+            self.hang_up()
+            raise Unreadable(f"Reading {self.address} takes longer than {most_s:,.0f} s. Copy the folder and check the copy.")
+        return left
+
     def hang_up(self) -> None:
         """No connection is kept."""
+        if self._end is not None:
+            self._end.cancel()
+            self._end = None
         if self._line is not None:
             self._line.close()
             self._line = None
 
 
 @contextmanager
-def place_of(words: str) -> Iterator[Place]:
-    """The place that somebody named: a web address or a folder. Raises Unreadable."""
+def place_of(words: str, *, tls: ssl.SSLContext | None = None, within_s: float | None = None) -> Iterator[Place]:
+    """The place that somebody named: a web address, read with this trust and for so long, or a folder. Raises Unreadable."""
     if words.startswith(("http://", "https://")):
-        web = Web(words)
+        web = Web(words, tls, within_s)
         try:
             yield web
         finally:
@@ -164,13 +192,19 @@ def place_of(words: str) -> Iterator[Place]:
         raise Unreadable(f"{words} is neither a folder nor a web address.")
 
 
-def _connection(address: str) -> http.client.HTTPConnection:
+def _cut(line: socket.socket) -> None:
+    """Whoever reads from the line gets its end. Below TLS, which would ask the other side for a farewell."""
+    with suppress(OSError):
+        socket.socket.shutdown(line, socket.SHUT_RDWR)
+
+
+def _connection(address: str, tls: ssl.SSLContext | None, within_s: float) -> http.client.HTTPConnection:
     parts = urlsplit(address)
     if parts.hostname is None or parts.username is not None or parts.query or parts.fragment:
         raise ValueError("this is no address of a log, which is scheme, host and path")
     if parts.scheme == "https":
-        return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=ANSWER_S, context=ssl.create_default_context())
-    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=ANSWER_S)
+        return http.client.HTTPSConnection(parts.hostname, parts.port, timeout=within_s, context=tls or ssl.create_default_context())
+    return http.client.HTTPConnection(parts.hostname, parts.port, timeout=within_s)
 
 
 def _walk(root: Path, under: str) -> Iterator[Lying]:

@@ -4,18 +4,24 @@ from __future__ import annotations
 
 import json
 import socket
+import threading
+import time
+from collections.abc import Iterator
 from dataclasses import replace
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import core.status.watching as watching_module
 from core.net.provider import trusting
 from core.status.codec import decode, encode
 from core.status.files import files_of
 from core.status.told import Told
 from core.status.watching import FEED, KEPT, Seen, Watcher, WatchError
+from tests.servers import drip, raw_server
 from tests.status.make import MADE, rich_told
 
 WELL = {"status": "ok", "database": "ok", "broker": "ok"}
@@ -39,10 +45,8 @@ def state(told: Told, key: str) -> str:
 
 
 @pytest.fixture
-def watching(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Watcher:
-    made = watcher(tmp_path)
-    monkeypatch.setattr(Watcher, "_mirror", lambda _self: "")  # test_mirror.py has it; here nobody serves a log
-    return made
+def watching(tmp_path: Path) -> Watcher:
+    return watcher(tmp_path)
 
 
 def test_that_nobody_answers_is_told_within_two_minutes_with_since_when_and_how(watching: Watcher) -> None:
@@ -122,9 +126,10 @@ def test_what_it_knows_outlives_it(watching: Watcher, tmp_path: Path) -> None:
     watching.keep(encode(watching.last) if watching.last else None)
     again = watcher(tmp_path)
     assert (again.tally, again.outages, again.last) == (watching.tally, watching.outages, watching.last)
+    assert (again.fails, again.failing_since) == (3, MADE + STEP)
     told = again.turn(MADE + 4 * STEP, lambda: NOBODY)
     assert told.unreachable_since == MADE + STEP
-    for damaged in (b"[]", b'{"keychest-watch-1": [["x", ""]]}', b"{"):
+    for damaged in (b"[]", b'{"keychest-watch-1": [["x", ""]]}', b"{", b'{"fails": "x"}', b'{"failing_since": 7}', b"[" * 250_000):
         (tmp_path / "state").write_bytes(damaged)
         with pytest.raises(WatchError, match="Move it away"):
             watcher(tmp_path)
@@ -148,3 +153,105 @@ def test_a_real_port_without_anybody_is_not_reached(tmp_path: Path) -> None:
 def test_the_feed_travels_as_it_is(tmp_path: Path) -> None:
     told: Any = decode(files_of(rich_told())[FEED])
     assert told == rich_told()
+
+
+def odd(**accesses: Any) -> Told:
+    told = rich_told()
+    return replace(told, accesses=(replace(told.accesses[0], **accesses), *told.accesses[1:]))
+
+
+LAST_DAY = datetime(9999, 12, 31, 23, 59, tzinfo=UTC)
+
+
+def test_a_feed_of_which_no_pages_can_be_made_is_told_and_the_last_one_stays(watching: Watcher) -> None:
+    far = decode(encode(replace(odd(started_at=LAST_DAY, ended_at=LAST_DAY), made_at=MADE)))
+    with pytest.raises(OverflowError):
+        files_of(far)
+    told = watching.turn(MADE - STEP, lambda: Seen(far, WELL))  # the first of all looks
+    assert (state(told, "portal"), watching.last) == ("late", None)
+    watching.turn(MADE, lambda: well(MADE))
+    for number in (1, 2, 3):
+        told = watching.turn(MADE + number * STEP, lambda: Seen(far, WELL))
+    assert (state(told, "portal"), told.unreachable_since, watching.fails) == ("late", None, 0)
+    assert told.accesses == rich_told().accesses
+    assert b"its feed cannot be read" in watching.files["index.html"]
+    portal = next(each for each in told.components if each.key == "portal")
+    assert portal.days[-1].measured_s == pytest.approx(120)
+
+
+def test_a_portal_takes_no_name_of_the_watchers_own_outages_and_no_address_but_the_one_that_is_watched(watching: Watcher) -> None:
+    for number in range(2):
+        watching.turn(MADE + number * STEP, lambda: NOBODY)
+    own = watching.turn(MADE + 2 * STEP, lambda: NOBODY).incidents[0].ref
+    back = MADE + 3 * STEP
+    stolen = replace(rich_told(), made_at=back, incidents=(replace(rich_told().incidents[0], ref=own, title="Nothing happened"),))
+    told = watching.turn(back, lambda: Seen(replace(stolen, address="https://evil.example"), WELL))
+    assert [(each.ref, each.title) for each in told.incidents] == [(own, "The portal could not be reached")]
+    assert told.address == "http://127.0.0.1:1"
+    assert b"evil.example" not in watching.files["index.html"]
+
+
+@pytest.mark.parametrize("kept", [b"{}", b"\xff", encode(rich_told()).replace(b'"how"', b'"when"'), b"[" * 250_000])
+def test_a_feed_that_was_kept_and_cannot_be_read_is_not_used_with_a_warning(
+    tmp_path: Path, kept: bytes, caplog: pytest.LogCaptureFixture
+) -> None:
+    (tmp_path / "state.feed").write_bytes(kept)
+    again = watcher(tmp_path)
+    assert again.last is None
+    assert "cannot be read" in caplog.text
+    assert state(again.turn(MADE, lambda: well(MADE)), "portal") == "ok"
+
+
+def test_a_kept_feed_of_which_no_pages_can_be_made_any_more_is_dropped(watching: Watcher) -> None:
+    watching.last = odd(started_at=LAST_DAY, ended_at=LAST_DAY)
+    assert state(watching.turn(MADE, lambda: NOBODY), "portal") == "late"
+    assert watching.last is None
+
+
+class Portal(BaseHTTPRequestHandler):
+    """A portal whose feed is fine, and whose health nobody can read."""
+
+    def log_message(self, *_: object) -> None:
+        """Nothing."""
+
+    def do_GET(self) -> None:
+        said = {f"/{FEED}": encode(rich_told()), "/healthz": b"[" * 250_000}.get(self.path)
+        self.send_response(200 if said else 404)
+        self.end_headers()
+        if said:
+            self.wfile.write(said)
+
+
+@pytest.fixture
+def portal() -> Iterator[str]:
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Portal)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+    thread.start()
+    yield f"http://127.0.0.1:{server.server_address[1]}"
+    server.shutdown()
+    server.server_close()
+    thread.join()
+
+
+def test_what_the_portal_says_of_its_health_is_read_or_left_alone(tmp_path: Path, portal: str) -> None:
+    seen = watcher(tmp_path, portal).look()
+    assert (seen.told, seen.health) == (rich_told(), None)
+
+
+def test_a_log_that_comes_in_drops_holds_no_look_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(watching_module, "COPY_S", 0.1)
+    monkeypatch.setattr(watching_module, "_READ_S", 0.5)
+    with raw_server(drip(b"HTTP/1.1 200 OK\r\nX: " + b"x" * 10_000, 0.02)) as server:
+        made = watcher(tmp_path, f"http://127.0.0.1:{server.port}")
+        monkeypatch.setattr(Watcher, "_reasons", lambda _self: b"")
+        began = time.monotonic()
+        assert not made.copy()
+        first = made._copying
+        assert not made.copy()
+        assert made._copying is first  # it is not begun twice
+        assert time.monotonic() - began < 0.5
+        assert first is not None
+        first.join(2)
+        assert "takes longer than" in made.mirrored
+    assert state(made.turn(MADE, lambda: well(MADE)), "log") == "down"
