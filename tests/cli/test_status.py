@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ import sqlalchemy as sa
 
 from audit.tables import OutboxEvent
 from cli import main, place, sequencer, words
+from cli.status import keep_putting, keep_watching, look_once
 from cli.status_feed import Feed
 from cli.status_keeper import made
 from core.actions.access import open_shell, trust_host
@@ -23,8 +25,10 @@ from core.actions.accounts import token_sha256
 from core.actions.heartbeats import beat
 from core.actions.impersonations import begin_impersonation
 from core.actions.policy import Actor
+from core.net.provider import trusting
 from core.status.codec import decode
 from core.status.told import Told
+from core.status.watching import Seen, Watcher
 from core.store.accounts import LoginSession, User
 from core.store.db import Sessions
 from core.store.public_incidents import PublicIncident
@@ -33,6 +37,7 @@ from tests.conftest import ROOT
 from tests.hosts import TestHost
 from tests.make import TERMINAL, make_watches
 from tests.people import person, proof
+from tests.status.make import rich_told
 
 Say = pytest.CaptureFixture[str]
 
@@ -236,3 +241,71 @@ def test_one_makes_the_feed_and_another_waits(data: Path, feed: Feed) -> None:
         assert (first, second) == (True, False)
     with feed.claimed() as again:
         assert again
+
+
+def watcher(folder: Path) -> Watcher:
+    folder.mkdir()
+    return Watcher("http://127.0.0.1:1", folder / "copy", folder / "state", "our watcher", trusting(), every_s=0.01)
+
+
+@pytest.mark.parametrize(
+    ("asked", "why"),
+    [
+        (("http://keychest.example",), "with https://"),
+        (("keychest.example",), "as https://keychest.example"),
+        (("https://keychest.example/$(id)",), "as https://keychest.example"),
+        (("https://keychest.example", "--roots", "/proc/nothing"), "--roots"),
+    ],
+)
+def test_what_cannot_be_watched_is_answered_in_words(tmp_path: Path, capsys: Say, asked: tuple[str, ...], why: str) -> None:
+    assert main.main(["status", "watch", *asked, "--publish", str(tmp_path / "copy")]) == words.USAGE
+    assert why in capsys.readouterr().err
+    assert not (tmp_path / "copy").exists()
+
+
+def test_a_copy_that_cannot_be_written_does_not_end_the_watcher(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    made, stop, looks = watcher(tmp_path / "watch"), threading.Event(), 0
+    made.folder.write_text("a file where the folder should be")
+
+    def look() -> Seen:
+        nonlocal looks
+        looks += 1
+        if looks == 2:
+            made.folder.unlink()
+        if looks == 3:
+            stop.set()
+        return Seen(trouble="the connection was refused")
+
+    keep_watching(made, stop, look)
+    assert caplog.text.count("could not be written") == 1
+    assert decode((made.folder / "api/v2/keychest.json").read_bytes()).unreachable_since is not None
+
+
+def test_pages_are_written_before_the_log_is_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made, seen = watcher(tmp_path / "watch"), Seen(replace(rich_told(), made_at=datetime.now(UTC)), {})
+
+    def copy(watching: Watcher) -> bool:
+        assert (watching.folder / "index.html").exists()
+        assert watching.state.exists()
+        watching.mirrored = "It tells another history."
+        return True
+
+    monkeypatch.setattr(Watcher, "copy", copy)
+    assert not look_once(made, datetime.now(UTC), lambda: seen)
+    assert "It tells another history." in (made.folder / "index.html").read_text()
+
+
+def test_a_put_that_fails_does_not_end_the_putting(caplog: pytest.LogCaptureFixture) -> None:
+    stop, puts = threading.Event(), 0
+
+    def put() -> int:
+        nonlocal puts
+        puts += 1
+        if puts == 1:
+            raise words.Sorry("The feed could not be put there: no room.", words.UNAVAILABLE)
+        stop.set()
+        return 1
+
+    keep_putting(put, lambda: True, stop, 0.01)
+    assert puts == 2
+    assert "no room. It is tried again" in caplog.text
