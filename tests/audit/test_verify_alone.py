@@ -6,11 +6,13 @@ import base64
 import json
 import os
 import shutil
+import ssl
 import subprocess
 import sys
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from datetime import UTC, datetime
 from functools import partial
 from http.server import BaseHTTPRequestHandler, SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -25,6 +27,7 @@ from audit.__main__ import main
 from audit.entry import make_entry
 from audit.note import COSIGNATURE, public_of
 from audit.tree import hashes_of, inclusion_proof, leaf_hash
+from demo.pki import make_chain
 from tests.audit_logs import (
     KEY,
     NOW,
@@ -179,13 +182,15 @@ class Quiet(SimpleHTTPRequestHandler):
 
 
 @contextmanager
-def served(answers: Callable[..., BaseHTTPRequestHandler]) -> Iterator[str]:
+def served(answers: Callable[..., BaseHTTPRequestHandler], tls: ssl.SSLContext | None = None) -> Iterator[str]:
     server = ThreadingHTTPServer(("127.0.0.1", 0), answers)
+    if tls is not None:
+        server.socket = tls.wrap_socket(server.socket, server_side=True)
     server.daemon_threads = True
     thread = threading.Thread(target=server.serve_forever, args=(0.01,))
     thread.start()
     try:
-        yield f"http://127.0.0.1:{server.server_address[1]}"
+        yield f"{'https://localhost' if tls else 'http://127.0.0.1'}:{server.server_address[1]}"
     finally:
         server.shutdown()
         server.server_close()
@@ -221,6 +226,19 @@ def test_a_log_is_read_from_a_web_address(tmp_path: Path, capsys: pytest.Capture
         assert "2/tile/0/000.p/5 is missing" in capsys.readouterr().out
         assert main(["verify", f"{address}/nothing"]) == 2
     assert main(["verify", f"{address}/log"]) == 2
+
+
+def test_a_log_with_a_certificate_of_a_private_ca_is_read_by_who_trusts_that_ca(tmp_path: Path) -> None:
+    chain, files = make_chain(["localhost"], now=datetime.now(UTC)), log_of(bodies(5))
+    for name, content in {"chain.pem": chain.pem, "key.pem": chain.key_pem, "roots.pem": chain.root.pem}.items():
+        (tmp_path / name).write_bytes(content)
+    ours, theirs = ssl.create_default_context(cafile=str(tmp_path / "roots.pem")), ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    theirs.load_cert_chain(tmp_path / "chain.pem", tmp_path / "key.pem")
+    with served(partial(Quiet, directory=str(put(files, tmp_path / "log"))), theirs) as address:
+        with reading.place_of(address, tls=ours) as place:
+            assert place.read("checkpoint") == files["checkpoint"]
+        with reading.place_of(address) as place, pytest.raises(reading.Unreadable, match="certificate"):
+            place.read("checkpoint")
 
 
 def test_a_server_that_leads_elsewhere_lies_or_does_not_end_is_unreadable(

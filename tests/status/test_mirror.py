@@ -68,8 +68,9 @@ def test_a_source_that_shrank_or_is_gone_changes_nothing(tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("path", ["tile/1/000.p/1", "tile/0/000", "tile/0/001.p/44", "tile/entries/000", "tile/entries/001.p/44"])
-def test_what_the_source_shows_is_compared_with_its_root_before_it_counts(tmp_path: Path, path: str) -> None:
-    small, whole = log_of(bodies(20)), log_of(bodies(300))
+@pytest.mark.parametrize("grown", [True, False])
+def test_what_the_source_shows_is_compared_with_its_root_before_it_counts(tmp_path: Path, path: str, grown: bool) -> None:
+    small, whole = log_of(bodies(20)) if grown else Lies(), log_of(bodies(300))
     mirror(small, tmp_path)
     lying = Lies(whole | {path: whole[path][:-1] + bytes([whole[path][-1] ^ 1])})
     with pytest.raises(MirrorError, match=r"is not what its checkpoint promises|another root|another history"):
@@ -142,3 +143,10 @@ def test_that_a_log_goes_on_is_told_with_the_one_that_does_and_never_taken_back(
         with pytest.raises(MirrorError, match="goes on"):
             mirror(said, tmp_path)
     assert found(tmp_path) == dict(both)
+
+
+def test_entries_that_agree_with_each_other_and_not_with_the_checkpoint_are_not_copied(tmp_path: Path) -> None:
+    whole, other = log_of(bodies(300)), log_of([started(), *reversed(bodies(300)[1:])])
+    with pytest.raises(MirrorError, match="another root"):
+        mirror(Lies(dict(other) | {"checkpoint": whole["checkpoint"]}), tmp_path)
+    assert found(tmp_path) == {}

@@ -187,7 +187,7 @@ def test_a_portal_takes_no_name_of_the_watchers_own_outages_and_no_address_but_t
     stolen = replace(rich_told(), made_at=back, incidents=(replace(rich_told().incidents[0], ref=own, title="Nothing happened"),))
     told = watching.turn(back, lambda: Seen(replace(stolen, address="https://evil.example"), WELL))
     assert [(each.ref, each.title) for each in told.incidents] == [(own, "The portal could not be reached")]
-    assert told.address == "http://127.0.0.1:1"
+    assert (told.address, state(told, "portal")) == ("http://127.0.0.1:1", "ok")
     assert b"evil.example" not in watching.files["index.html"]
 
 
