@@ -26,6 +26,8 @@ from core.status.told import Component, Incident, Told, Update
 
 FAILS: Final = 2
 """So many looks in a row without an answer, and it counts as not reached: since the first of them."""
+APART: Final = timedelta(minutes=15)
+"""Looks further apart than this are not in a row: nobody knows of the time between them."""
 STALE: Final = timedelta(minutes=5)
 MOST_FEED_BYTES: Final = 16 * 1024 * 1024
 KEPT: Final = timedelta(days=90)
@@ -136,8 +138,8 @@ class Watcher:
         try:
             with place_of(f"{self.url}/log", tls=self.tls, within_s=_READ_S) as place:
                 mirror(place, self.folder / "log", Bound())
-        except MirrorError as error:
-            trouble = str(error)
+        except (MirrorError, *_UNFIT) as error:
+            trouble = str(error) or "The log cannot be read."
         except OSError as error:
             log.warning("The copy of the log could not be written: %s. What was there stays, and the next look writes it.", error)
         self.mirrored = trouble
@@ -190,6 +192,9 @@ class Watcher:
                 self.outages = [*self.outages[:-1], (self.outages[-1][0], now)]
             self.fails, self.failing_since = 0, None
             return
+        before = self.tally.get("portal")
+        if self._out_since is None and before is not None and now - before.at > APART:
+            self.fails, self.failing_since = 0, None
         self.fails += 1
         self.failing_since = self.failing_since or now
         if self.fails >= FAILS and not (self.outages and self.outages[-1][1] is None):

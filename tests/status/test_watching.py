@@ -135,6 +135,16 @@ def test_what_it_knows_outlives_it(watching: Watcher, tmp_path: Path) -> None:
             watcher(tmp_path)
 
 
+def test_looks_before_and_after_a_start_count_in_a_row_unless_the_watcher_was_away(watching: Watcher, tmp_path: Path) -> None:
+    watching.turn(MADE, lambda: NOBODY)
+    watching.keep()
+    assert watcher(tmp_path).turn(MADE + STEP, lambda: NOBODY).unreachable_since == MADE
+    late = MADE + timedelta(days=2)
+    again = watcher(tmp_path)
+    assert again.turn(late, lambda: NOBODY).unreachable_since is None
+    assert again.turn(late + STEP, lambda: NOBODY).unreachable_since == late
+
+
 def test_a_new_watcher_of_a_portal_that_was_never_reached_says_so(watching: Watcher) -> None:
     for number in range(3):
         told = watching.turn(MADE + number * STEP, lambda: NOBODY)
