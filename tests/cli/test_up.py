@@ -119,6 +119,7 @@ def test_up_and_down_twice(installation: Installation) -> None:
     assert process.returncode == 0
     stopped = [line for line in said.splitlines() if line.startswith("Stopping")]
     assert stopped == [
+        "Stopping: status.",
         "Stopping: clock.",
         "Stopping: portal.",
         "Stopping: worker-now, worker-scan, worker-ops, worker-backup.",
