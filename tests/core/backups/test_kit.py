@@ -265,6 +265,7 @@ def test_every_kind_is_told_apart_and_says_what_it_is_for() -> None:
 NO_SECRETS = {
     "log": "what is published, and the last checkpoint, which was published too",
     "settings-seen": "keyed digests of settings",
+    "status": "what was measured, and what is published",
     "address": "where the portal is",
     "backups": "sealed files",
     "broker": "a queue of names and row numbers, flushed at will",
