@@ -157,6 +157,7 @@ def test_a_full_disk_keeps_nobody_out_and_what_found_no_room_is_told_as_lost(tmp
             host.until(*told, "opened ssh", "closed")
 
 
+@pytest.mark.slow
 def test_a_wrong_clock_changes_neither_order_nor_what_is_kept(host: RecordedHost) -> None:
     with host.portal.listening() as portal:
         for wall in (0.0, 9e12, 1_795_000_000.0):

@@ -132,6 +132,7 @@ def test_where_pam_reads_a_file_of_the_users_it_starts_nothing_as_a_session_ends
     assert "session optional pam_exec.so quiet /" in (root / "etc/pam.d/sshd").read_text()
 
 
+@pytest.mark.slow
 def test_the_shell_that_begins_still_learns_x11s_secret(root: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     install(root)
     (tmp_path / "xauth").write_text(f"#!/bin/sh\ncat >{tmp_path / 'heard'}\n")

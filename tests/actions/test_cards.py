@@ -146,6 +146,7 @@ def test_many_at_once_are_one_act_one_event_and_one_mail(sessions: Sessions) -> 
     assert [public["names"] for public, _ in events(sessions)] == [300, 2, 2, 2, 1]
 
 
+@pytest.mark.slow
 def test_all_or_nothing(sessions: Sessions) -> None:
     owner, other, (a, b) = two(sessions, "a.example", "b.example")
     with sessions.writing() as session:
@@ -171,6 +172,7 @@ def test_all_or_nothing(sessions: Sessions) -> None:
     assert bulk(sessions, owner, [a, b], take="t1", add="more")[:4] == (2, 2, 2, 1)
 
 
+@pytest.mark.slow
 def test_names_of_who_left_are_orphans_until_they_are_back(sessions: Sessions) -> None:
     owner, other, (a, b) = two(sessions, "a.example", "b.example")
     bulk(sessions, owner, [a, b], responsible=other.user_ref)

@@ -185,6 +185,7 @@ def test_setting_up_ends_other_sign_ins_and_needs_a_right_code(sessions: Session
             factors.begin_app(session, actor, checked=checked, keys=keys, now=NOW)
 
 
+@pytest.mark.slow
 def test_giving_it_up_needs_the_password_and_forgets_the_secret(sessions: Sessions, keys: KeyFile) -> None:
     actor, _, codes = set_up(sessions, keys)
     wrong = proof(sessions, EMAIL, "not this one at all")
@@ -250,6 +251,7 @@ def test_the_recovery_kit_s_keys_open_them_and_others_do_not(sessions: Sessions,
         assert "damaged" in opens(session, b"")
 
 
+@pytest.mark.slow
 def test_the_terminal_helps_who_lost_device_and_codes(sessions: Sessions, keys: KeyFile) -> None:
     actor, _, codes = set_up(sessions, keys)
     with sessions.writing() as session:

@@ -78,6 +78,7 @@ def looks(sessions: Sessions, token: str, minutes: float = 1, *, factor_needed: 
     return seen is not None and seen.look is not None
 
 
+@pytest.mark.slow
 def test_a_look_is_announced_reads_as_a_viewer_and_is_ended_by_a_button(sessions: Sessions) -> None:
     ops, token, mira = begun(sessions)
     with sessions.writing() as session:

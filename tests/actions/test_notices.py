@@ -268,6 +268,7 @@ def test_an_intermediate_that_ended_is_told_for_each_name(sessions: Sessions, ac
     assert tell(sessions, NOW) == ["bad", "bad"]
 
 
+@pytest.mark.slow
 def test_half_a_dns_answer_cures_nothing(sessions: Sessions, root: Forged) -> None:
     with sessions.writing() as session:
         make_watches(session, make_actor(session), "a.example")
@@ -298,6 +299,7 @@ def test_an_address_that_is_left_out_of_one_answer_is_not_cured_and_one_that_sta
         assert tell(sessions, NOW + timedelta(hours=hours)) == expected, hours
 
 
+@pytest.mark.slow
 def test_what_was_seen_before_a_watch_began_is_not_told_to_it(sessions: Sessions, actor: Actor, root: Forged) -> None:
     later = NOW + timedelta(minutes=5)
     with sessions.writing() as session:

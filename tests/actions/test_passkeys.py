@@ -196,6 +196,7 @@ def test_it_is_taken_away_by_the_password_and_codes_go_with_the_last(holder: Hol
         passkeys.remove_passkey(session, holder.actor, ref=refs[1], checked=right, now=NOW)
 
 
+@pytest.mark.slow
 def test_only_its_own_person_adds_one_and_only_to_what_was_asked_of_them(holder: Holder) -> None:
     asked = holder.ask()
     with holder.sessions.writing() as session:
@@ -226,6 +227,7 @@ def test_nobody_has_more_than_enough(holder: Holder) -> None:
         assert len(held_by(session, holder.actor.user_id or 0)) == MOST
 
 
+@pytest.mark.slow
 def test_beside_an_app_each_remains_when_the_other_goes_and_the_terminal_drops_both(holder: Holder, tmp_path: Path) -> None:
     keys, user_id, sessions = KeyFile(tmp_path / "wrapping-keys"), holder.actor.user_id or 0, holder.sessions
     checked = proof(sessions, EMAIL)

@@ -136,6 +136,7 @@ def test_what_the_watchdog_opened_is_kept_back_or_published_by_a_person(sessions
                 act(session, TERMINAL, ref=ref, now=LATER)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("words", "named"),
     [

@@ -75,6 +75,7 @@ def test_a_good_scan_is_recorded_whole(sessions: Sessions, actor: Actor, good: C
         assert session.scalars(sa.select(Verdict.state)).one() == "ok"
 
 
+@pytest.mark.slow
 def test_what_does_not_change_adds_no_observation(sessions: Sessions, actor: Actor, good: Chain, roots: Roots) -> None:
     renewed = make_chain(["a.example"], root=good.root, now=NOW)
     seen: list[dict[str, object]] = [
@@ -158,6 +159,7 @@ def test_what_could_not_be_handed_out_is_due_again(sessions: Sessions, actor: Ac
     assert [claimed.endpoint_id for claimed in again] == [claimed.endpoint_id for claimed in claims]
 
 
+@pytest.mark.slow
 def test_findings_and_incidents_open_once_and_close_when_cured(sessions: Sessions, actor: Actor, good: Chain, roots: Roots) -> None:
     wrong = make_chain(["b.example"], root=good.root, now=NOW)
     for hours, chain in enumerate((wrong, wrong, good)):

@@ -93,6 +93,7 @@ def test_one_name_is_asked_for_so_often_by_everybody_together(sessions: Sessions
         ask(sessions, "victim.example", at="10.99.0.1")
 
 
+@pytest.mark.slow
 def test_the_limits_hold_for_many_who_ask_at_once(sessions: Sessions) -> None:
     outcomes: list[str] = []
 

@@ -59,6 +59,7 @@ def watch(sessions: Sessions) -> Watch:
     return Watch(sessions)
 
 
+@pytest.mark.slow
 def test_what_lasts_is_opened_once_published_after_the_delay_and_ended_when_it_is_quiet(watch: Watch) -> None:
     with watch.sessions.writing() as session:
         subscriber(session, "a@example.net")

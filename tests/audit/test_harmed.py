@@ -142,6 +142,7 @@ class Looks:
         return []
 
 
+@pytest.mark.slow
 def test_what_is_signed_is_kept_outside_before_anybody_sees_any_of_it(
     sessions: Sessions, keeper: Keeper, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -103,6 +103,7 @@ def in_bundles(entries: list[bytes]) -> Files:
     return Lies(WHOLE | {"tile/entries/000": bundle(entries[:256]), "tile/entries/001.p/44": bundle(entries[256:SIZE])})
 
 
+@pytest.mark.slow
 def test_a_log_that_holds_is_told_so_in_words() -> None:
     for files in (WHOLE, Served(WHOLE), log_of(ENTRIES, before=280), log_of(ENTRIES[:256]), log_of(ENTRIES[:1])):
         found = checked(files)

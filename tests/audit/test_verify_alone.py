@@ -130,6 +130,7 @@ def test_hostile_text_steers_no_terminal(tmp_path: Path, capsys: pytest.CaptureF
     assert not {"\x1b", "\x07", "\u202e"} & set(said)
 
 
+@pytest.mark.slow
 def test_what_was_seen_is_kept_only_when_all_holds(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     grown = bodies(320)
     seen = tmp_path / "seen"

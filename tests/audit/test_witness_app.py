@@ -99,6 +99,7 @@ def test_the_application_itself_reads_no_more_than_the_bound(witness: Witness) -
     assert set(said) == {"413 Content Too Large"}
 
 
+@pytest.mark.slow
 def test_the_page_tells_who_this_is_and_what_it_saw(
     line: http.client.HTTPConnection, witness: Witness, folder: Path
 ) -> None:  # fmt: skip

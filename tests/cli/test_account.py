@@ -83,6 +83,7 @@ def test_where_there_is_no_database_none_is_made(data: Path, capsys: pytest.Capt
     assert list(data.iterdir()) == []
 
 
+@pytest.mark.slow
 def test_an_older_database_is_left_as_it_is(data: Path, capsys: pytest.CaptureFixture[str]) -> None:
     place.make_private(data)
     with db.engine_for(place.settings(), "migrate") as engine:

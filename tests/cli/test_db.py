@@ -37,6 +37,7 @@ def test_upgrade_goes_up_and_then_changes_nothing(data: Path, capsys: pytest.Cap
     assert data.stat().st_mode & 0o777 == 0o700
 
 
+@pytest.mark.slow
 def test_development_migrates_by_itself(data: Path) -> None:
     place.make_private(data)
     db.make_ready(place.settings())

@@ -88,6 +88,7 @@ def test_a_good_server(capsys: pytest.CaptureFixture[str], good: Server, chain: 
     assert RFC3339.fullmatch(leaf["not_before"])
 
 
+@pytest.mark.slow
 def test_a_wrong_name_is_an_error(capsys: pytest.CaptureFixture[str], root: Forged) -> None:
     other = make_chain(["other.example"], root=root)
     with tls_server(other.pem, other.key_pem) as server:

@@ -281,6 +281,7 @@ def test_no_line_is_opened_without_tls_but_to_this_machine(made: Idp) -> None:
             ask(url, tls=tls, within_s=0.2)
 
 
+@pytest.mark.slow
 def test_a_private_ca_is_trusted_where_the_operator_says_so(tmp_path: Path) -> None:
     chain = make_chain(["localhost"], now=datetime.now(UTC))
     for name, content in {"chain.pem": chain.pem, "key.pem": chain.key_pem, "roots.pem": chain.root.pem}.items():

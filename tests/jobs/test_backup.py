@@ -269,6 +269,7 @@ def test_production_refuses_a_target_on_the_database_s_own_filesystem(yard: Yard
     assert any("lies on the database's own filesystem" in each for each in Yard(yard.sessions, yard.folder).plan.weaknesses())
 
 
+@pytest.mark.slow
 def test_one_target_that_is_gone_is_told_and_the_other_has_it(yard: Yard) -> None:
     (yard.folder / "second").write_text("a file where a folder should be")
     backup = yard.back_up()
@@ -304,6 +305,7 @@ def test_two_at_once_are_one(yard: Yard) -> None:
     assert "stopped in the middle" in _all(yard)[0].error
 
 
+@pytest.mark.slow
 def test_persisted_but_not_noted_is_noted_and_not_made_again(yard: Yard) -> None:
     backup = yard.back_up()
     with yard.sessions.writing() as session:  # as a worker that was killed between the last upload and its note leaves it

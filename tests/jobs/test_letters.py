@@ -64,6 +64,7 @@ def test_an_invitation_that_is_withdrawn_before_it_leaves_is_not_mailed(sessions
     assert post.send() == []
 
 
+@pytest.mark.slow
 def test_what_cannot_be_sent_is_told_and_tried_again_with_another_link(sessions: Sessions, post: Post) -> None:
     with sessions.writing() as session:
         owner, _ = person(session, "mira@example.org")

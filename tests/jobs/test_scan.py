@@ -58,6 +58,7 @@ def run(context: Context, claims: list[Claimed]) -> dict[str, str]:
         return dict(session.execute(sa.select(Watch.name, Watch.state)).all())
 
 
+@pytest.mark.slow
 def test_a_batch_is_scanned_and_recorded(sessions: Sessions, tmp_path: Path) -> None:
     chain = make_chain(["*.kc.test"])
     with tls_server(chain.pem, chain.key_pem) as server, bind9({"kc.test": "* A 127.0.0.1"}) as resolver:
@@ -69,6 +70,7 @@ def test_a_batch_is_scanned_and_recorded(sessions: Sessions, tmp_path: Path) -> 
         assert server.connections == 10
 
 
+@pytest.mark.slow
 def test_private_ranges_are_dialled_for_the_accounts_that_are_named_and_no_other(sessions: Sessions, tmp_path: Path) -> None:
     chain = make_chain(["a.kc.test"])
     with tls_server(chain.pem, chain.key_pem) as server, bind9({"kc.test": "* A 127.0.0.1"}) as resolver:
@@ -82,6 +84,7 @@ def test_private_ranges_are_dialled_for_the_accounts_that_are_named_and_no_other
         assert server.connections == 0
 
 
+@pytest.mark.slow
 def test_a_watch_of_a_name_that_asked_not_to_be_scanned_is_not_dialled_and_says_so(sessions: Sessions, tmp_path: Path) -> None:
     chain = make_chain(["*.kc.test"])
     zone = {"kc.test": "quiet A 127.0.0.1\nalias CNAME quiet.kc.test.\nplace A 127.0.0.9\nloud A 127.0.0.1"}

@@ -127,6 +127,7 @@ def test_what_does_not_hold_is_refused_counted_and_changes_nothing(site: Site, h
         assert session.scalar(sa.select(sa.func.count()).select_from(AccessReport)) == 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("delivery", [None, [], {}, {"host": 1}, {"host": "../x"}, {"host": "web-9", "beat": {}, "reports": []}])
 def test_what_is_no_delivery_of_a_known_host_is_answered_in_words(site: Site, host: TestHost, delivery: object) -> None:
     status, told = deliver(site, delivery)

@@ -73,6 +73,7 @@ def test_another_account_is_made_where_everybody_may(make_site: MakeSite) -> Non
     assert "Second" in client.get("/account").text
 
 
+@pytest.mark.slow
 def test_members_without_a_factor_rest_where_it_is_asked_for(site: Site) -> None:
     client = site.client("owner")
     refused = post(client, "/account/factor", {"factor_proof": PASSWORD, "on": "1"})

@@ -45,6 +45,7 @@ OF_ACCOUNTS = {  # what actions append with an account's reference: a kind that 
 }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_every_kind_has_words_and_no_value_makes_them_fail() -> None:
     odd: tuple[Any, ...] = (0, 1, 12_345, -1, "", "x", HOSTILE, True, False, None, ["a"], {"b": 1}, 1.5)
     for kind in (*KINDS, "never.heard_of.v7"):

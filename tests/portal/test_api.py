@@ -177,6 +177,7 @@ def test_every_refusal_is_json_with_the_headers_of_every_answer(site: Site) -> N
         assert status != 405 or answer.headers["Allow"] == "GET, HEAD"
 
 
+@pytest.mark.slow
 def test_head_is_the_answer_without_its_body(site: Site) -> None:
     token = make(site)
     for path in ROUTES:

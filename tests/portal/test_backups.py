@@ -343,6 +343,7 @@ def test_a_backup_whose_worker_is_gone_is_not_called_running(site: Site) -> None
     assert "Its worker gave no sign for a while." in page
 
 
+@pytest.mark.slow
 def test_a_drill_under_way_tells_its_steps(site: Site) -> None:
     with writing(site) as session:
         backup = make_backup(session, NOW - MINUTE)
@@ -451,6 +452,7 @@ def test_what_was_mended_since_is_no_longer_the_first_sentence(site: Site) -> No
     assert page.count("It is mended: the alarm is closed at the next look") == 2
 
 
+@pytest.mark.slow
 def test_failed_tries_and_removed_backups_are_in_sight(site: Site) -> None:
     with writing(site) as session:
         gone = make_backup(session, NOW - 9 * DAY)
@@ -552,6 +554,7 @@ def test_in_production_without_a_recovery_key_no_backup_can_be_made_and_the_page
     assert not (folder / "data" / "keys").exists()
 
 
+@pytest.mark.slow
 def test_in_production_the_offline_key_is_named_by_its_public_half(make_site: MakeSite, folder: Path) -> None:
     public = recipient_of(make_identity())
     page = become(make_site(plan=plan_in(folder, production=True, recovery_key=public)), "operator").get("/backups").text
@@ -576,6 +579,7 @@ def test_targets_that_cannot_be_read_are_told_and_not_a_failure(make_site: MakeS
 # Strangers' words, and what it costs -------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_hostile_words_stay_words(site: Site) -> None:
     hostile = replace(BAD, faults=(HOSTILE, LONG), differences=(HOSTILE,), steps=(HOSTILE, f"{HOSTILE}: 0.10 s"))
     with writing(site) as session:

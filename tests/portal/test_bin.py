@@ -1,5 +1,6 @@
 from datetime import timedelta
 
+import pytest
 import sqlalchemy as sa
 
 from core.store.accounts import User
@@ -8,6 +9,7 @@ from tests.make import NOW
 from tests.portal.conftest import PEOPLE, MakeSite, Site, post
 
 
+@pytest.mark.slow
 def test_the_bin_says_what_was_removed_when_and_by_whom_and_gives_it_back(site: Site) -> None:
     a, b = site.add("a.example", "b.example")
     post(site.client("manager"), "/domains/remove", {"ref": [a, b]})
@@ -36,6 +38,7 @@ def test_a_viewer_sees_the_bin_and_gets_no_buttons(site: Site) -> None:
     assert "<button" not in page.partition("<main")[2].partition("</main>")[0]
 
 
+@pytest.mark.slow
 def test_after_thirty_days_nothing_is_offered_any_more(make_site: MakeSite) -> None:
     site = make_site()
     refs = site.add("a.example")

@@ -165,6 +165,7 @@ def test_an_owner_is_told_of_orphans_and_how_many_a_removal_makes(site: Site) ->
     assert "lost the responsible person" not in client.get("/").text, "what lies in the bin needs nobody"
 
 
+@pytest.mark.slow
 def test_programs_read_what_is_written(site: Site) -> None:
     refs = site.add("a.example", "b.example")
     give(site, refs[:1], Bulk("x,a b", "", site.actors["manager"].user_ref))

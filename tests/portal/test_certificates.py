@@ -148,6 +148,7 @@ def test_a_place_says_how_it_is_reached_and_a_pair_is_neither_before_nor_after_i
         assert "No other certificate was seen at the same addresses" in page
 
 
+@pytest.mark.slow
 def test_an_intermediate_has_a_page_of_its_own(site: Site) -> None:
     chain = make_chain(["shop.example"])
     _serve(site, chain)
@@ -177,6 +178,7 @@ def test_a_thousand_names_come_in_groups_a_hundred_at_a_time(site: Site) -> None
         assert client.get(f"/certificates/{digest}?shown={odd}").status_code == 200
 
 
+@pytest.mark.slow
 def test_names_in_other_scripts_are_shown_both_ways_and_mixed_ones_are_told(site: Site) -> None:
     digest = _serve(site, make_chain(["shop.example", "xn--bcher-kva.example", "xn--hrbour-3nf.example"]))
     page = site.client("owner").get(f"/certificates/{digest}").text
@@ -185,6 +187,7 @@ def test_names_in_other_scripts_are_shown_both_ways_and_mixed_ones_are_told(site
     assert page.count("Mixed scripts") == 1
 
 
+@pytest.mark.slow
 def test_addresses_in_a_certificate_are_clickable_only_when_they_are_http(site: Site) -> None:
     places = ["javascript:alert(1)", "http://ca.example/issuer.der", "ldap://ca.example/x", "data:text/html,x"]
     access = x509.AuthorityInformationAccess(
@@ -241,6 +244,7 @@ def test_no_subject_and_no_names_at_all(site: Site) -> None:
     assert "No common name" in client.get("/certificates").text
 
 
+@pytest.mark.slow
 def test_bytes_that_are_no_certificate_are_kept_and_named(site: Site) -> None:
     _serve_raw(site, [b"this is no certificate"])
     digest = sha256(b"this is no certificate")

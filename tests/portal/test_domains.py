@@ -129,6 +129,7 @@ def test_ten_thousand_lines_are_read_in_one_request(site: Site) -> None:
     assert time.thread_time() - began < 2
 
 
+@pytest.mark.slow
 def test_rows_that_are_checked_are_asked_for_in_one_request_and_settle(site: Site) -> None:
     a, b = site.add("a.example", "b.example")
     client = site.client("owner")

@@ -170,6 +170,7 @@ def test_the_team_page_tells_what_became_of_a_mail(make_site: Callable[..., Site
     assert "The mail was sent." in site.client("owner").get("/team").text
 
 
+@pytest.mark.slow
 def test_a_mail_whose_worker_was_stopped_is_told_as_what_it_is(make_site: Callable[..., Site]) -> None:
     site = make_site()
     post(site.client("owner"), "/team/invite", {"email": "new@example.org", "role": "viewer", "days": "7"})

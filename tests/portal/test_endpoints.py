@@ -86,6 +86,7 @@ def test_it_asks_for_itself_while_a_scan_is_pending_and_no_longer_after(site: Si
     assert 'id="standing"' in settled
 
 
+@pytest.mark.slow
 def test_scan_now_is_asked_for_once_and_not_too_soon(site: Site) -> None:
     ref = _served(site)
     owner = site.client("owner")
@@ -160,6 +161,7 @@ def test_what_ends_by_removal_is_not_told_as_cured(site: Site) -> None:
     assert "mark paused" in lines
 
 
+@pytest.mark.slow
 def test_what_ends_by_a_cure_is_over(site: Site) -> None:
     (ref,) = site.add("shop.example")
     old, new = make_chain(["shop.example"], not_before=NOW - 85 * DAY, not_after=NOW - DAY), make_chain(["shop.example"])
@@ -230,6 +232,7 @@ def test_naughty_strings_stay_text(site: Site, shared: Path) -> None:
         assert_only_our_markup(page.text)
 
 
+@pytest.mark.slow
 def test_one_machine_is_watched_by_its_address(site: Site) -> None:
     ref = _served(site)
     client = site.client("owner")

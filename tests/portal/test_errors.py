@@ -12,6 +12,7 @@ from tests.portal.conftest import MakeSite, Site, post, token_of
 from tests.portal.serving import serving
 
 
+@pytest.mark.slow
 def test_what_is_not_there_is_told_in_words(site: Site) -> None:
     page = site.client().get("/nothing")
     assert page.status_code == 404
@@ -79,6 +80,7 @@ def test_a_postgresql_that_refuses_is_told_alike(make_site: MakeSite, parts: obj
     assert "was not saved" in answer.text
 
 
+@pytest.mark.slow
 def test_a_locked_database_is_told_and_nothing_is_saved(site: Site) -> None:
     client = site.client("owner")
     token = token_of(client, "/domains")

@@ -137,6 +137,7 @@ def test_a_demonstration_has_none(make_site: Callable[..., Site]) -> None:
     assert "demonstration" in refused.text
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("stay", "lasts"), [("", timedelta(hours=12)), ("1", timedelta(days=14))])
 def test_who_asks_stays_signed_in_and_others_are_for_a_day(make_site: Callable[..., Site], stay: str, lasts: timedelta) -> None:
     site = make_site()

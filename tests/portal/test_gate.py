@@ -196,6 +196,7 @@ def test_everybody_gets_what_is_theirs(site: Site, who: str) -> None:
             assert answer.location.partition("?")[0] == "/sign-in", path
 
 
+@pytest.mark.slow
 def test_a_stranger_s_act_touches_nothing_and_their_pages_name_nothing(site: Site) -> None:
     ref, digest = served(site)
     stranger = site.client("stranger")

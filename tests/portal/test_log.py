@@ -83,6 +83,7 @@ def test_nothing_else_is_served(logged: Site, keeper: Keeper, path: str) -> None
     assert logged.client().get(f"/log/{path}").status_code in {400, 404}, path
 
 
+@pytest.mark.slow
 def test_the_pages_need_neither_cookie_nor_database_and_may_be_kept(logged: Site, keeper: Keeper) -> None:
     happen(logged, 3)
     seal(logged, keeper)
@@ -98,6 +99,7 @@ def test_the_pages_need_neither_cookie_nor_database_and_may_be_kept(logged: Site
             assert client.get(path, headers={"If-None-Match": answer.headers["ETag"]}).status_code == 304, path
 
 
+@pytest.mark.slow
 def test_the_page_tells_what_happened_in_coarse_words_newest_first(logged: Site, keeper: Keeper) -> None:
     happen(logged, 40)
     seal(logged, keeper)
@@ -159,6 +161,7 @@ def test_a_changed_file_is_told(logged: Site, keeper: Keeper) -> None:
     assert logged.client().get("/log").status_code == 503
 
 
+@pytest.mark.slow
 def test_a_partial_tile_that_has_gone_meanwhile_is_read_from_the_full_one(logged: Site, keeper: Keeper) -> None:
     happen(logged, 199)
     sequencer = seal(logged, keeper)
@@ -264,6 +267,7 @@ def test_a_key_that_was_changed_long_ago_is_not_guessed(logged: Site, keeper: Ke
     assert "It was changed since the log began" in text
 
 
+@pytest.mark.slow
 def test_nothing_public_names_anybody(logged: Site, keeper: Keeper) -> None:
     for kind in sorted(KINDS.keys() - OWN):
         happen(logged, 1, kind, email="canary@example.org", user=logged.actors["viewer"].user_ref, reason="canary reason")

@@ -40,6 +40,7 @@ def test_members_see_what_the_account_was_told(site: Site, role: str) -> None:
         assert words in page.text, words
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("role", "status"), [("stranger", 200), ("nobody", 303)])
 def test_others_see_nothing_of_it(site: Site, role: str, status: int) -> None:
     _tell(site, "shop.example")

@@ -47,6 +47,7 @@ def look_everywhere(site: Site) -> None:
     assert client.get("/domains?q=a").status_code == 200
 
 
+@pytest.mark.slow
 def test_a_nul_is_refused_in_words(site: Site) -> None:
     look_everywhere(site)
 

@@ -102,6 +102,7 @@ def test_who_is_new_comes_in_and_stays_where_they_wanted_to_go(office: Office) -
     }  # fmt: skip
 
 
+@pytest.mark.slow
 def test_who_came_in_by_it_chooses_a_password_by_mail(office: Office, tmp_path: Path) -> None:
     office.whole(office.site.client())
     forget_tries()
@@ -227,6 +228,7 @@ def test_a_no_of_the_provider_is_told_in_our_words(office: Office, came: dict[st
     assert "canary" not in page.text
 
 
+@pytest.mark.slow
 def test_what_does_not_hold_lets_nobody_in_and_is_told(office: Office) -> None:
     client = office.site.client()
     office.idp.sign = unsigned
@@ -272,6 +274,7 @@ def test_no_transaction_is_open_while_the_provider_is_asked(office: Office, kind
     assert seen == ["/.well-known/openid-configuration", "/token", "/keys"]
 
 
+@pytest.mark.slow
 def test_a_second_factor_is_asked_for(office: Office) -> None:
     owner, device = office.connected(), Device()
     forget_tries()

@@ -95,6 +95,7 @@ def test_each_page_tells_what_is_and_never_a_tenant_s_names(make_site: MakeSite)
     assert page["settings"].count("Set, hidden") == 5
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("role", "acts"), [("operator", True), ("auditor", False)])
 def test_auditors_see_the_same_and_are_drawn_no_button(site: Site, role: str, acts: bool) -> None:
     client = run_by(site, "stranger", role)
@@ -136,6 +137,7 @@ def test_accounts_and_users_are_sought_and_turned_over(site: Site) -> None:
     assert client.get("/operations/users?after=nonsense").status_code == 200
 
 
+@pytest.mark.slow
 def test_who_is_disabled_is_out_at_once_and_answered_as_for_a_wrong_password_by_the_same_work(site: Site) -> None:
     client, ref = run_by(site, "stranger"), site.actors["viewer"].user_ref
     assert post(client, f"/operations/users/{ref}/disable").status_code == 303
@@ -235,6 +237,7 @@ def test_letters_that_did_not_arrive_are_told_to_the_account_s_owners(site: Site
         assert "You are an owner now" not in text_of(site.client(who).get("/mails").text), who
 
 
+@pytest.mark.slow
 def test_attempts_in_ones_name_are_counted_and_the_newest_are_shown(site: Site) -> None:
     for _ in range(7):
         forget_tries()

@@ -69,6 +69,7 @@ def test_operators_are_told_on_every_page_when_the_log_does_not_go_on(logged: Si
     assert "keychest log continue" in page
 
 
+@pytest.mark.slow
 def test_how_much_is_published_is_told_beside_what_the_database_has(logged: Site, keeper: Keeper) -> None:
     happen(logged, 4)
     seal(logged, keeper)

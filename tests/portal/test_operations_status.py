@@ -76,6 +76,7 @@ def test_an_incident_is_told_updated_ended_and_accounted_for(site: Site) -> None
     assert "1 person is told by mail" in text_of(client.get(STATUS).text)
 
 
+@pytest.mark.slow
 def test_what_is_refused_is_kept_as_it_was_typed_and_a_name_that_is_meant_needs_a_tick(site: Site) -> None:
     site.add("shop.example.com")
     client = operator(site)
@@ -94,6 +95,7 @@ def test_what_is_refused_is_kept_as_it_was_typed_and_a_name_that_is_meant_needs_
     assert "30 Nov 2026, 22:00" in text_of(client.get(planned.location).text)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("act", "public"), [("publish", ["public"]), ("withhold", ["withheld"])])
 def test_what_the_watchdog_opened_is_published_or_kept_back_by_a_button(site: Site, act: str, public: list[str]) -> None:
     ref = watched(site)

@@ -77,6 +77,7 @@ def test_an_empty_account_is_told_its_first_step(site: Site) -> None:
     assert 'href="/domains#paste"' not in site.client("viewer").get("/").text
 
 
+@pytest.mark.slow
 def test_lists_stop_at_ten_and_lead_to_the_rest(site: Site) -> None:
     names = [f"n{number}.example" for number in range(12)]
     site.add(*names)

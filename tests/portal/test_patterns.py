@@ -9,6 +9,7 @@ from tests.portal.conftest import Site
 from tests.portal.test_endpoints import assert_only_our_markup
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("role", ["owner", "nobody"])
 def test_everybody_sees_every_state(site: Site, role: str) -> None:
     page = site.client(role).get("/ui")

@@ -113,6 +113,7 @@ def test_next_keeps_paths_of_ours() -> None:
     assert safe_next("/domains?q=a%20b") == "/domains?q=a%20b"
 
 
+@pytest.mark.slow
 def test_the_first_operator_sets_up_once(make_site: MakeSite, sqlite_url: str) -> None:
     site = make_site()
     with site.sessions.writing() as session:

@@ -48,6 +48,7 @@ def test_each_sign_in_is_listed_and_one_of_them_is_ended(site: Site) -> None:
     assert after.count("It has ended.") == 1
 
 
+@pytest.mark.slow
 def test_all_others_are_ended_at_once_and_ones_own_stays(site: Site) -> None:
     mine, others = site.client("viewer"), [sign_in(site), sign_in(site)]
     post(mine, "/security/end", {"others": "1"})
@@ -56,6 +57,7 @@ def test_all_others_are_ended_at_once_and_ones_own_stays(site: Site) -> None:
     assert "End all others" not in mine.get("/security").text
 
 
+@pytest.mark.slow
 def test_nobody_ends_what_is_a_stranger_s(site: Site) -> None:
     mine, other = site.client("viewer"), sign_in(site)
     stranger = site.client("stranger")
@@ -67,6 +69,7 @@ def test_nobody_ends_what_is_a_stranger_s(site: Site) -> None:
     assert "Firefox on Linux" not in stranger.get("/security").text
 
 
+@pytest.mark.slow
 def test_a_changed_password_ends_every_other_sign_in_and_the_old_one_is_worth_nothing(site: Site) -> None:
     mine, other = site.client("viewer"), sign_in(site)
     answer = post(mine, "/security/password", {"current": PASSWORD, "password": NEW})
@@ -78,6 +81,7 @@ def test_a_changed_password_ends_every_other_sign_in_and_the_old_one_is_worth_no
     assert is_in(sign_in(site, NEW))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("current", "password", "words"),
     [("wrong", NEW, "This is not your password as it is now"), (PASSWORD, "short", "at least 12 characters"), ("", "", "at least 12")],

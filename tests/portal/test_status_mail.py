@@ -88,6 +88,7 @@ def test_each_mail_says_how_to_leave_and_one_click_does(site: Site, mailed: Post
     assert count(site) == 1, "an old link does not end what was begun anew"
 
 
+@pytest.mark.slow
 def test_the_answer_tells_nobody_who_is_told_already(site: Site, mailed: Post) -> None:
     subscribe(site, mailed)
     answers = set()

@@ -67,6 +67,7 @@ def test_a_link_gives_no_more_than_was_offered(site: Site) -> None:
     assert role_of(site, "new@example.org") == ["viewer"]
 
 
+@pytest.mark.slow
 def test_who_is_a_user_already_signs_in_and_comes_back(site: Site) -> None:
     path = invite(site, "eve@elsewhere.example")
     nobody = site.app.test_client()
@@ -83,6 +84,7 @@ def test_who_is_a_user_already_signs_in_and_comes_back(site: Site) -> None:
     assert "You are looking at elsewhere.example now." in stranger.get("/").text
 
 
+@pytest.mark.slow
 def test_another_s_invitation_is_not_taken_by_who_is_signed_in(site: Site) -> None:
     path = invite(site, "new@example.org")
     assert "You are signed in as" in site.client("stranger").get(path).text
@@ -108,6 +110,7 @@ def test_removing_and_bringing_back(site: Site) -> None:
     assert role_of(site, "max@example.org") == ["manager"]
 
 
+@pytest.mark.slow
 def test_the_last_owner_is_told_and_stays(site: Site) -> None:
     data: dict[str, str | list[str]] = {"ref": site.actors["owner"].user_ref, "role": "viewer"}
     for path in ("/team/leave", "/team/role"):
@@ -116,6 +119,7 @@ def test_the_last_owner_is_told_and_stays(site: Site) -> None:
     assert role_of(site, "mira@example.org") == ["owner"]
 
 
+@pytest.mark.slow
 def test_who_may_not_decide_is_drawn_no_button_and_sees_no_invitation(site: Site) -> None:
     invite(site, "secret-guest@example.org")
     for who in ("manager", "viewer"):

@@ -113,6 +113,7 @@ WRONG: dict[str, tuple[Callable[[dict[str, Any]], Any], str]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", WRONG)
 def test_what_is_not_whole_is_refused_with_a_sentence(name: str) -> None:
     change, why = WRONG[name]

@@ -59,6 +59,7 @@ def spoil(value: Any, name: str = "") -> Any:
     return HOSTILE if isinstance(value, str) and name not in NOT_TOUCHED else value
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", TOLDS)
 def test_the_same_value_gives_the_same_bytes_whoever_looks(name: str) -> None:
     first = files_of(TOLDS[name])
@@ -86,6 +87,7 @@ def test_every_link_leads_to_a_file_of_the_folder_or_to_the_portal(name: str) ->
             assert target == "log" or target in files or f"{target}/index.html" in files, f"{path}: {link}"
 
 
+@pytest.mark.slow
 def test_hostile_text_stays_text_in_every_file() -> None:
     told = spoil(rich_told())
     for whole in (told, replace(told, unreachable_since=ago(1), known_at=ago(2))):

@@ -119,6 +119,7 @@ def test_a_feed_that_is_none_is_told_and_the_last_one_stays(watching: Watcher) -
     assert told.unreachable_since is None
 
 
+@pytest.mark.slow
 def test_what_it_knows_outlives_it(watching: Watcher, tmp_path: Path) -> None:
     watching.turn(MADE, lambda: well(MADE))
     for number in range(1, 4):

@@ -51,6 +51,7 @@ def refs(sessions: Sessions, actor: Actor) -> list[str]:
         return list(session.scalars(sa.select(Watch.ref).where(Watch.account_id == actor.account_id)))
 
 
+@pytest.mark.slow
 def test_a_renewed_leaf_is_shown_no_more_and_then_swept(sessions: Sessions) -> None:
     mira = account(sessions, "mira@example.org", "a.example")
     old, new = make_chain(["a.example"]), make_chain(["a.example"])
@@ -94,6 +95,7 @@ def test_a_new_watch_sees_what_is_served_from_its_first_scan_on_though_nothing_c
         assert shown(sessions, eve, search) == [chain.leaf.sha256], search
 
 
+@pytest.mark.slow
 def test_an_address_that_is_gone_and_comes_back(sessions: Sessions) -> None:
     mira = account(sessions, "mira@example.org", "a.example")
     one, two = make_chain(["a.example"]), make_chain(["a.example"])

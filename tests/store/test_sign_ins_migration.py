@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import sqlalchemy as sa
 
 from core.store import schema
@@ -17,6 +18,7 @@ VALUES (1, 'aaaaaaaaaaaaaaaa', 'mira@example.org', '', '', '2026-11-01 00:00:00'
 """
 
 
+@pytest.mark.slow
 def test_each_gets_a_reference_of_its_own(empty: Sessions) -> None:
     schema.upgrade(empty.engine, "0007")
     with empty.engine.begin() as connection:

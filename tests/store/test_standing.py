@@ -31,6 +31,7 @@ def _standing(sessions: Sessions, account_id: int, ref: str) -> Standing:
     return found
 
 
+@pytest.mark.slow
 def test_tells_what_every_address_served_and_what_is_wrong(sessions: Sessions) -> None:
     account_id, ref = _watch(sessions, "mira@example.org")
     good, short = make_chain([NAME]), make_chain([NAME], not_after=NOW + 2 * 24 * HOUR, not_before=NOW - 80 * 24 * HOUR)
@@ -54,6 +55,7 @@ def test_tells_what_every_address_served_and_what_is_wrong(sessions: Sessions) -
     assert (watched.state, watched.looks[0].scanned_at, watched.pending) == ("bad", NOW + HOUR, False)
 
 
+@pytest.mark.slow
 def test_a_watch_sees_nothing_from_before_it_began(sessions: Sessions) -> None:
     first, first_ref = _watch(sessions, "mira@example.org")
     chain = make_chain([NAME], not_after=NOW + 3 * 24 * HOUR, not_before=NOW - 80 * 24 * HOUR)
@@ -133,6 +135,7 @@ def test_an_incident_is_told_when_it_began_and_when_it_was_over(sessions: Sessio
     assert {each.about for each in lines if each.kind == "opened"} == {bad.leaf.sha256}
 
 
+@pytest.mark.slow
 def test_an_address_that_the_name_no_longer_has_comes_last(sessions: Sessions) -> None:
     account_id, ref = _watch(sessions, "mira@example.org")
     chain = make_chain([NAME])

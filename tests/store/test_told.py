@@ -49,6 +49,7 @@ def test_what_became_of_a_message(sessions: Sessions, values: dict[str, Any], st
     assert (line.state, line.email, line.name, line.port) == (state, "mira@example.org", "a.example", 443)
 
 
+@pytest.mark.slow
 def test_an_account_sees_its_own_messages_newest_first_and_page_by_page(sessions: Sessions) -> None:
     mine = _tell(sessions, *(f"n{number}.example" for number in range(5)))
     theirs = _tell(sessions, "theirs.example", email="eve@elsewhere.example")

@@ -172,6 +172,7 @@ def test_an_ill_meaning_resolver_ends_typed_and_in_time(name: str) -> None:
     assert found.cname_chain == ()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "label",
     [
@@ -202,6 +203,7 @@ def test_no_label_of_an_alias_is_more_than_text(label: bytes) -> None:
     assert found.failure is None or label.decode("latin-1") not in found.failure.message
 
 
+@pytest.mark.slow
 def test_a_name_that_comes_and_goes_is_told_as_it_was_each_time() -> None:
     """NXDOMAIN and an address in turns: every scan is one or the other, and all of a batch are the same."""
     chain = make_chain([NAME])

@@ -57,6 +57,7 @@ def kind_of(error: pytest.ExceptionInfo[TargetError]) -> str:
     return error.value.kind
 
 
+@pytest.mark.slow
 @every_kind
 @pytest.mark.parametrize("size", [0, 1, 20 * MB])
 def test_what_was_put_is_got_back(place: Place, size: int) -> None:
@@ -193,6 +194,7 @@ def test_the_longest_name_is_borne(place: Place) -> None:
     assert place.target.names() == [Entry(name, 7)]
 
 
+@pytest.mark.slow
 @every_kind
 def test_memory_does_not_grow_with_the_content(place: Place) -> None:
     size = 80 * MB
@@ -209,6 +211,7 @@ def test_memory_does_not_grow_with_the_content(place: Place) -> None:
     place.target.remove("large")
 
 
+@pytest.mark.slow
 @every_kind
 def test_putting_needs_no_right_to_delete(place: Place) -> None:
     content = os.urandom(MB)

@@ -22,6 +22,7 @@ def test_a_folder_without_links_stores_and_never_replaces(tmp_path: Path) -> Non
     assert [path.name for path in (tmp_path / "target").iterdir()] == ["dump"]
 
 
+@pytest.mark.slow
 def test_a_folder_without_links_looks_before_it_renames(tmp_path: Path) -> None:
     folder = tmp_path / "target"
     slow = tmp_path / "slow"
