@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import IO, Any, Final, TypeVar
+from typing import IO, Final, TypeVar
 
 import click
 from rich.console import Console
@@ -23,9 +23,9 @@ from cli.db import engine_for, require_ready
 from cli.words import USAGE, Sorry
 from core.actions.access import Taken, give_reason, retire_host, take_delivery, trust_host
 from core.actions.policy import Actor, Refused
-from core.actions.reported import Signed, hidden_of
+from core.actions.reported import looked_through
 from core.net.text import visible
-from core.reported import ReportError, holds, read_beat, read_report
+from core.reported import ReportError, host_of, read_delivery
 from core.store.access import AccessLine, HostLine, accesses_since, host_named, hosts_there
 from core.store.db import Sessions
 
@@ -87,25 +87,15 @@ def _take(line: str, session: Session, now: datetime) -> Taken:
     """Raises Refused for what does not hold."""
     try:
         told = json.loads(line)
-        host = host_named(session, told["host"])
+        host = host_named(session, host_of(told))
         if host is None:
             raise Refused(f"No host called {told['host']} is trusted. Nothing was taken.")
-        beat = _signed(told["beat"], host.public_key)
-        texts = [_signed(each, host.public_key) for each in told["reports"]]
-        read = [read_report(text, host.name) for text, _ in texts]
-        reports = [Signed(report, *text, kept) for report, text, kept in zip(read, texts, hidden_of(session, read), strict=True)]
-        return take_delivery(session, host_id=host.id, beat=(read_beat(beat[0], host.name), beat[0]), reports=reports, now=now)
+        delivery = read_delivery(told, host.name, host.public_key)
     except ReportError as error:
         raise Refused(f"{error} Nothing was taken.") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise Refused("A line is no delivery of a host's reports. Nothing of it was taken.") from None
-
-
-def _signed(one: dict[str, Any], key: str) -> tuple[str, str]:
-    text, signature = str(one["text"]), str(one["signature"])
-    if not holds(key, text, signature):
-        raise ReportError("A signature is not by this host's key.")
-    return text, signature
+    except (json.JSONDecodeError, RecursionError):
+        raise Refused("A line is no JSON. Nothing of it was taken.") from None
+    return take_delivery(session, host_id=host.id, beat=delivery.beat, reports=looked_through(session, delivery), now=now)
 
 
 @access.command("list")

@@ -34,7 +34,7 @@ from core.status import looking
 from core.status.codec import decode
 from core.status.entries import Index
 from core.status.faults import faults_of
-from core.status.files import files_of
+from core.status.files import ITSELF, files_of
 from core.status.gathering import Asked, Place, placed, told_now, told_without
 from core.status.gathering import ask as ask_all
 from core.status.measuring import Measured, Probe, Samples, a_day_ago, keep_samples, keep_tally, measure, read_samples, read_tally, sampled
@@ -51,7 +51,6 @@ from core.targets import Target, TargetError
 PATIENCE_S: Final = 10.0
 SLOW_S: Final = 2.0
 PUBLIC: Final = "public"
-FEED: Final = "api/v2/keychest.json"
 _BY_ASKING: Final = "by asking it for a page, from a process of its own"
 _WORKER: Final = Actor(worker=True)
 log = logging.getLogger("keychest.status")
@@ -111,7 +110,7 @@ class Feed:
     def _last(self) -> Told | None:
         """What was told last; None where nothing was, or by another version."""
         try:
-            return decode((self.public / FEED).read_bytes())
+            return decode((self.public / ITSELF).read_bytes())
         except FileNotFoundError:
             return None
         except ValueError as error:

@@ -17,6 +17,8 @@ FORM: Final = "keychest-access-1"
 NAMESPACE: Final = "keychest-access"
 MOST_BYTES: Final = 4_096
 MOST_OPEN: Final = 200
+MOST_REPORTS: Final = 50
+"""In one delivery."""
 MOST_REASON: Final = 300
 WHATS: Final = frozenset({"opened", "closed", "completed", "reason", "lost"})
 KINDS: Final = frozenset({"ssh", "sftp", "database"})
@@ -40,6 +42,10 @@ _LENGTHS: Final = {"session": 96, "user": 256, "from": 256, "reason": MOST_REASO
 
 class ReportError(ValueError):
     """A text that is no report. The message is a sentence."""
+
+
+class ForgedError(ReportError):
+    """A signature that is not by the host's key."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +72,14 @@ class Beat:
     last: int
     boot: str
     open: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a host delivered, every signature of which holds: its heartbeat, and reports, each with its text and signature."""
+
+    beat: Beat
+    reports: tuple[tuple[Report, str, str], ...]
 
 
 def is_host_name(name: str) -> bool:
@@ -97,6 +111,32 @@ def holds(public_key: str, text: str, signature: str) -> bool:
         return asyncssh.validate_sshsig(text.encode(), signature.encode(), "host", signers)
     except (ValueError, KeyError, TypeError, IndexError):
         return False  # a signature whose parts are none
+
+
+def host_of(told: Any) -> str:
+    """In whose name a delivery comes. Raises ReportError for what is none."""
+    host = told.get("host") if isinstance(told, dict) else None
+    if not isinstance(host, str) or not is_host_name(host):
+        raise ReportError("This is no delivery of reports.")
+    return host
+
+
+def read_delivery(told: dict[str, Any], host: str, public_key: str) -> Delivery:
+    """A delivery of this host's, checked by its key. Raises ReportError; ForgedError where a signature does not hold."""
+    each = told.get("reports")
+    if not isinstance(each, list) or len(each) > MOST_REPORTS:
+        raise ReportError(f"A delivery has a list of at most {MOST_REPORTS} reports.")
+    beat, _ = _signed(told.get("beat"), public_key)
+    texts = [_signed(one, public_key) for one in each]
+    return Delivery(read_beat(beat, host), tuple((read_report(text, host), text, signature) for text, signature in texts))
+
+
+def _signed(one: Any, public_key: str) -> tuple[str, str]:
+    """A text and the signature that holds for it. Raises ForgedError."""
+    text, signature = (one.get("text"), one.get("signature")) if isinstance(one, dict) else (None, None)
+    if not isinstance(text, str) or not isinstance(signature, str) or not holds(public_key, text, signature):
+        raise ForgedError("A signature is not by this host's key.")
+    return text, signature
 
 
 def read_report(text: str, host: str) -> Report:

@@ -180,7 +180,7 @@ class _Host:
         self.beats += 1
         beat = self._text(at, beat=self.beats, last=self.numbers, boot="boot-1", open=still)
         host = host_named(session, HOST)
-        if host is None or take_delivery(session, host_id=host.id, beat=(read_beat(beat, HOST), beat), reports=reports, now=at).trouble:
+        if host is None or take_delivery(session, host_id=host.id, beat=read_beat(beat, HOST), reports=reports, now=at).trouble:
             raise RuntimeError(f"what {HOST} told was not taken")
 
     def _report(self, what: str, at: datetime, **more: str) -> Signed:

@@ -76,22 +76,21 @@ def retire_host(session: Session, actor: Actor, *, name: str, now: datetime) -> 
     append(session, Event("host.retired.v1", now, actor.name, public={"host": name}))
 
 
-def take_delivery(session: Session, *, host_id: int, beat: tuple[Beat, str], reports: Sequence[Signed], now: datetime) -> Taken:
+def take_delivery(session: Session, *, host_id: int, beat: Beat, reports: Sequence[Signed], now: datetime) -> Taken:
     """Take in what a host delivered, whose signatures hold by its key. In order, each number once; what was taken before is passed over.
 
-    `beat`: the heartbeat, and its text. Nothing is taken after something that contradicts what was said before.
+    Nothing is taken after something that contradicts what was said before.
     """
     host = session.get_one(Host, host_id, with_for_update=True)
-    told, _ = beat
     if host.retired_at is not None:
         return Taken(host.taken + 1, f"{host.name} is not trusted any more. Nothing of this was taken.")
-    if told.beat <= host.beat or told.last < host.taken:
-        return _contradicts(session, host, _replayed(told, host), now)
+    if beat.beat <= host.beat or beat.last < host.taken:
+        return _contradicts(session, host, _replayed(beat, host), now)
     if host.silent_at is not None:
         host.silent_at = None
         append(session, Event("host.heard.v1", now, "worker", public={"host": host.name}))
-    skew = round((told.at - now).total_seconds())
-    host.beat, host.beat_at, host.heard_at, host.claimed = told.beat, told.at, now, told.last
+    skew = round((beat.at - now).total_seconds())
+    host.beat, host.beat_at, host.heard_at, host.claimed = beat.beat, beat.at, now, beat.last
     host.skew_s = skew if abs(skew) > _SKEW_S else 0
     known = report_texts(session, host.id, [each.report.number for each in reports if each.report.number <= host.taken])
     for each in sorted(reports, key=lambda signed: signed.report.number):
@@ -102,9 +101,9 @@ def take_delivery(session: Session, *, host_id: int, beat: tuple[Beat, str], rep
             take_report(session, host, each, now)
         else:
             break
-    if host.taken == told.last:
-        host.boot = told.boot
-        settle_open(session, host, told.open, told.at)
+    if host.taken == beat.last:
+        host.boot = beat.boot
+        settle_open(session, host, beat.open, beat.at)
     return Taken(host.taken + 1)
 
 

@@ -12,7 +12,7 @@ from sqlalchemy.orm import Session
 
 from audit.entry import Value
 from audit.log import Event, append
-from core.reported import MOST_OPEN, Report
+from core.reported import MOST_OPEN, Delivery, Report
 from core.store.access import Access, AccessReport, Host
 from core.store.base import new_ref
 from core.store.named import for_strangers
@@ -31,12 +31,14 @@ class Signed:
     hidden: bool = False
 
 
-def hidden_of(session: Session, reports: Sequence[Report]) -> tuple[bool, ...]:
-    """Of each report whether the reason that it gives is to be kept from strangers. Asked before anything is written: it takes a while."""
-    reasons = [report.number for report in reports if report.what == "reason"][:MOST_REASONS]
-    return tuple(
-        report.what == "reason" and (report.number not in reasons or not for_strangers(session, report.reason)) for report in reports
-    )
+def looked_through(session: Session, delivery: Delivery) -> tuple[Signed, ...]:
+    """Its reports, of each whether the reason it gives is to be kept from strangers. Asked before anything is written: it takes a while."""
+    reasons = [report.number for report, _, _ in delivery.reports if report.what == "reason"][:MOST_REASONS]
+
+    def hidden(report: Report) -> bool:
+        return report.what == "reason" and (report.number not in reasons or not for_strangers(session, report.reason))
+
+    return tuple(Signed(report, text, signature, hidden(report)) for report, text, signature in delivery.reports)
 
 
 def take_report(session: Session, host: Host, signed: Signed, now: datetime) -> None:

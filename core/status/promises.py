@@ -60,7 +60,7 @@ def _privileges(log: SeenLog | None, ways: Circumstances) -> Measure:
         else "This database has no logins to tell apart. Entries of the log cannot be changed or deleted in it. Not there yet: guarded "
         "privileges, and a log for each table."
     )
-    newest = f"The log has {log.size:,} entries, none of which was changed since." if log else ""
+    newest = f"The log has {log.size:,} entries, and anybody can check that none was changed." if log else ""
     return Measure("privileges", promise, "partly", says, newest, log.logged_at if log else None, "log/" if log else "")
 
 

@@ -19,7 +19,7 @@ from typing import Any, Final
 from audit.reading import place_of
 from core.net.provider import Tls, Unanswered, ask
 from core.status.codec import decode
-from core.status.files import files_of
+from core.status.files import ITSELF, files_of
 from core.status.measuring import Measured, Probe, components, keep_tally, measure, read_tally
 from core.status.mirror import Bound, MirrorError, mirror
 from core.status.told import Component, Incident, Told, Update
@@ -31,7 +31,6 @@ APART: Final = timedelta(minutes=15)
 STALE: Final = timedelta(minutes=5)
 MOST_FEED_BYTES: Final = 16 * 1024 * 1024
 KEPT: Final = timedelta(days=90)
-FEED: Final = "api/v2/keychest.json"
 REASONS: Final = "access/reasons.json"
 """It is no page of the feed's, and is copied as it is."""
 COPY_S: Final = 20.0
@@ -160,7 +159,7 @@ class Watcher:
     def look(self) -> Seen:
         """Ask the portal for its feed, and how it is."""
         try:
-            found = ask(f"{self.url}/{FEED}", tls=self.tls, most_bytes=MOST_FEED_BYTES)
+            found = ask(f"{self.url}/{ITSELF}", tls=self.tls, most_bytes=MOST_FEED_BYTES)
         except Unanswered as error:
             return Seen(trouble=str(error))
         try:

@@ -264,7 +264,7 @@ def test_a_delivery_that_a_retirement_overtook_is_not_taken(site: Site, host: Te
     with site.sessions.writing() as session:
         held = session.scalars(sa.select(Host)).one()
         retire_host(session, TERMINAL, name=host.name, now=NOW)
-        taken = take_delivery(session, host_id=held.id, beat=(Beat(9, NOW, 0, "b", ()), ""), reports=(), now=NOW)
+        taken = take_delivery(session, host_id=held.id, beat=Beat(9, NOW, 0, "b", ()), reports=(), now=NOW)
     assert "not trusted any more" in taken.trouble
 
 

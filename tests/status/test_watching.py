@@ -18,9 +18,9 @@ import pytest
 import core.status.watching as watching_module
 from core.net.provider import trusting
 from core.status.codec import decode, encode
-from core.status.files import files_of
+from core.status.files import ITSELF, files_of
 from core.status.told import Told
-from core.status.watching import FEED, KEPT, Seen, Watcher, WatchError
+from core.status.watching import KEPT, Seen, Watcher, WatchError
 from tests.servers import drip, raw_server
 from tests.status.make import MADE, rich_told
 
@@ -162,7 +162,7 @@ def test_a_real_port_without_anybody_is_not_reached(tmp_path: Path) -> None:
 
 
 def test_the_feed_travels_as_it_is(tmp_path: Path) -> None:
-    told: Any = decode(files_of(rich_told())[FEED])
+    told: Any = decode(files_of(rich_told())[ITSELF])
     assert told == rich_told()
 
 
@@ -226,7 +226,7 @@ class Portal(BaseHTTPRequestHandler):
         """Nothing."""
 
     def do_GET(self) -> None:
-        said = {f"/{FEED}": encode(rich_told()), "/healthz": b"[" * 250_000}.get(self.path)
+        said = {f"/{ITSELF}": encode(rich_told()), "/healthz": b"[" * 250_000}.get(self.path)
         self.send_response(200 if said else 404)
         self.end_headers()
         if said:
