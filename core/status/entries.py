@@ -20,13 +20,14 @@ class Index:
     """What was read so far of the logs that are published in `folder`. `read_on` reads what came since; the rest is in memory.
 
     `witnesses`: who is asked to cosign, as vkey and address. `accesses`: the entries that tell of an access, by its reference; `drills`:
-    of a drill. `logs`: as they were published when they were read last.
+    of a drill; `reasoned`: the first that commits to an access's reason. `logs`: as they were published when they were read last.
     """
 
     folder: Path
     witnesses: tuple[tuple[str, str], ...] = ()
     accesses: dict[str, list[Entry]] = field(default_factory=dict)
     drills: dict[str, list[Entry]] = field(default_factory=dict)
+    reasoned: dict[str, Entry] = field(default_factory=dict)
     logged_at: datetime | None = None
     logs: list[PublishedLog] = field(default_factory=list)
     _done: dict[int, int] = field(default_factory=dict)
@@ -61,6 +62,8 @@ class Index:
         for name, kept in (("access", self.accesses), ("drill", self.drills)):
             if isinstance(ref := told.get("said", {}).get(name), str):
                 kept.setdefault(ref, []).append(entry)
+        if "reason" in told.get("c", {}) and isinstance(ref := told["said"].get("access"), str):
+            self.reasoned.setdefault(ref, entry)
         if isinstance(logged := told.get("logged"), str):
             self.logged_at = datetime.strptime(logged, "%Y-%m-%dT%H:%MZ").replace(tzinfo=UTC)
 
@@ -68,3 +71,4 @@ class Index:
         for kept in (self.accesses, self.drills):
             for entries in kept.values():
                 entries[:] = [each for each in entries if each[0] != number]
+        self.reasoned = {ref: entry for ref, entry in self.reasoned.items() if entry[0] != number}

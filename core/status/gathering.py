@@ -25,6 +25,7 @@ OWN: Final = "the portal"
 """How the installation itself is called among hosts."""
 TO_OWNERS: Final = "An operator looked at an account as its viewer; its owners were told why."
 NOT_FOR_STRANGERS: Final = "A reason was given. It names what is somebody's, so it is not told here."
+ERASED: Final = "A reason was given, and was erased since."
 """What strangers read instead of a reason that is not for them."""
 _MOST_REASONS: Final = 200
 
@@ -41,13 +42,17 @@ class Place:
 
 @dataclass(frozen=True, slots=True)
 class Asked:
-    """What the database said. `reasons`: entries that open reasons; `keys`: every key that each log signed with."""
+    """What the database said. `erased`: accesses whose reason was erased from the log.
+
+    `reasons`: entries that open others; `keys`: every key that each log signed with.
+    """
 
     looked: Looked
     accesses: tuple[AccessLine, ...]
     more: int
     hosts: tuple[HostLine, ...]
     incidents: tuple[Incident, ...]
+    erased: frozenset[str] = frozenset()
     reasons: tuple[LogTold, ...] = ()
     keys: Mapping[int, Sequence[str]] = field(default_factory=dict)
 
@@ -57,15 +62,17 @@ def ask(session: Session, looked: Looked, index: Index) -> Asked:
     since = looked.at - SHOWN
     lines = accesses_since(session, since, looked.at, most=MOST_ACCESSES)
     keys = {log.number: keys_of(session, log.number) for log in index.logs}
-    said = reasons(session, lines, index.accesses)
-    more = max(0, accesses_counted(session, since) - len(lines))
-    return Asked(looked, lines, more, hosts_there(session), told_incidents(session, since), said, keys)
+    said = reasons(session, lines, index)
+    opened = {(each.log, each.index) for each in said}
+    erased = frozenset(line.ref for line in lines if line.ref in index.reasoned and index.reasoned[line.ref] not in opened)
+    incidents, more = told_incidents(session, since), max(0, accesses_counted(session, since) - len(lines))
+    return Asked(looked, lines, more, hosts_there(session), incidents, erased, said[-_MOST_REASONS:], keys)
 
 
-def reasons(session: Session, lines: Sequence[AccessLine], entries: Mapping[str, list[Entry]]) -> tuple[LogTold, ...]:
-    """The entries that commit to reasons which strangers read, each with what opens the reason and nothing else."""
-    public = [line for line in lines if line.reason and not line.hidden][:_MOST_REASONS]
-    found = told_at(session, [entry for line in public for entry in entries.get(line.ref, ())])
+def reasons(session: Session, lines: Sequence[AccessLine], index: Index) -> tuple[LogTold, ...]:
+    """The entries that commit to reasons which strangers read, each with what opens the reason and nothing else; none that was erased."""
+    places = [index.reasoned[line.ref] for line in lines if line.reason and not line.hidden and line.ref in index.reasoned]
+    found = told_at(session, places)
     return tuple(replace(each, sealed={"reason": each.sealed["reason"]}) for each in found if "reason" in each.sealed)
 
 
@@ -83,7 +90,7 @@ def told_now(asked: Asked, tally: Tally, log: SeenLog | None, entries: tuple[Map
         version="",
         components=components(tally, looked.at),
         incidents=asked.incidents,
-        accesses=tuple(_access(line, accesses.get(line.ref, ())) for line in asked.accesses),
+        accesses=tuple(_access(line, accesses.get(line.ref, ()), erased=line.ref in asked.erased) for line in asked.accesses),
         more_accesses=asked.more,
         hosts=tuple(_host(line) for line in asked.hosts),
         backups=backups,
@@ -105,8 +112,9 @@ def placed(told: Told, place: Place) -> Told:
     return replace(whole, measures=promises(whole, place.ways))
 
 
-def _access(line: AccessLine, entries: Sequence[Entry]) -> SeenAccess:
-    reason = line.reason if not line.hidden else TO_OWNERS if line.account else NOT_FOR_STRANGERS
+def _access(line: AccessLine, entries: Sequence[Entry], *, erased: bool) -> SeenAccess:
+    kept = TO_OWNERS if line.account else NOT_FOR_STRANGERS
+    reason = kept if line.hidden else ERASED if erased else line.reason
     times = (line.started_at, line.ended_at, line.ending)
     return SeenAccess(line.ref, line.host or OWN, line.kind, line.role, *times, reason, line.skewed_s, tuple(entries))
 

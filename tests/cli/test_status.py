@@ -226,6 +226,25 @@ def test_what_is_not_for_strangers_is_in_no_file(data: Path, feed: Feed, tmp_pat
         assert canary not in everything, canary
 
 
+@pytest.mark.slow
+def test_a_reason_that_was_erased_is_taken_back_from_the_page_and_from_what_opens_it(data: Path, feed: Feed, tmp_path: Path) -> None:
+    with feed.sessions.writing() as session:
+        for words_said in ("the first reason of two", "the second reason of two"):
+            open_shell(session, TERMINAL, reason=words_said, person="sam", place="shell:", writing=False, now=datetime.now(UTC))
+    seal(data)
+    copy = tmp_path / "copy"
+    assert main.main(["status", "publish", str(copy)]) == 0
+    told = decode((copy / "api/v2/keychest.json").read_bytes())
+    entry = next(each.entries[0][1] for each in told.accesses if each.reason == "the first reason of two")
+    assert main.main(["log", "erase", "--entry", str(entry), "--why", "it names somebody", "--yes"]) == 0
+    assert main.main(["status", "publish", str(copy)]) == 0
+    told = decode((copy / "api/v2/keychest.json").read_bytes())
+    assert {each.reason for each in told.accesses} == {"A reason was given, and was erased since.", "the second reason of two"}
+    everything = b"".join(path.read_bytes() for path in copy.rglob("*") if path.is_file())
+    assert b"the first reason" not in everything
+    assert b"the second reason" in (copy / "access" / "reasons.json").read_bytes()
+
+
 def test_damaged_files_of_the_past_and_those_of_another_version_hold_nobody_up(data: Path, feed: Feed) -> None:
     feed.turn(datetime.now(UTC))
     (feed.folder / "scans.json").write_bytes(b"")
