@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import http.client
 import socket
 import threading
 import time
@@ -65,11 +66,11 @@ def answering(*answers: tuple[int, bytes] | float) -> Iterator[tuple[str, list[b
     asked: list[bytes] = []
 
     def behave(line: socket.socket, ended: threading.Event) -> None:
-        raw = line.recv(65_536)
-        head, _, body = raw.partition(b"\r\n\r\n")
-        while len(body) < int(head.lower().partition(b"content-length: ")[2].partition(b"\r\n")[0]):
-            body += line.recv(65_536)
-        asked.append(body)
+        with line.makefile("rb") as reader:  # head and body come in as many pieces as the network likes
+            head = http.client.parse_headers(reader) if reader.readline() else None
+            if head is None:
+                return  # who dialled has left
+            asked.append(reader.read(int(head["Content-Length"])))
         answer = answers[min(len(asked), len(answers)) - 1]
         if isinstance(answer, float):
             ended.wait(answer)
