@@ -15,10 +15,12 @@ import core.store.backups
 import core.store.cards
 import core.store.disablings
 import core.store.endpoints
+import core.store.exports
 import core.store.factors
 import core.store.heartbeats
 import core.store.identities
 import core.store.impersonations
+import core.store.imports
 import core.store.incidents
 import core.store.leaves
 import core.store.letters
@@ -46,9 +48,11 @@ MODULES = (
     core.store.cards,
     core.store.disablings,
     core.store.endpoints,
+    core.store.exports,
     core.store.factors,
     core.store.heartbeats,
     core.store.impersonations,
+    core.store.imports,
     core.store.identities,
     core.store.incidents,
     core.store.letters,

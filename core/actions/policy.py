@@ -17,6 +17,8 @@ class Permission(enum.StrEnum):
     MAKE_TOKENS = "make_tokens"
     REMOVE_DOMAINS = "remove_domains"
     RESTORE_DOMAINS = "restore_domains"
+    EXPORT = "export"
+    IMPORT = "import"
     MANAGE_TEAM = "manage_team"
     MANAGE_ACCOUNT = "manage_account"
     LEAVE = "leave"
@@ -34,6 +36,8 @@ _WORKS = _READS | {
     Permission.SCAN_NOW,
     Permission.REMOVE_DOMAINS,
     Permission.RESTORE_DOMAINS,
+    Permission.EXPORT,
+    Permission.IMPORT,
 }
 
 POLICY: Mapping[str, frozenset[Permission]] = {
@@ -44,7 +48,7 @@ POLICY: Mapping[str, frozenset[Permission]] = {
 """Permissions by role in an account."""
 ROLES: Mapping[str, str] = {
     "owner": "does everything in the account, decides who belongs to it, and may remove it",
-    "manager": "adds, scans, removes and restores names",
+    "manager": "adds, scans, removes and restores names, takes the account's data out and brings it back",
     "viewer": "sees everything, changes nothing",
 }
 """What each role is for, in words."""

@@ -20,6 +20,8 @@ WORDS: Final[Mapping[Permission, str]] = {
     Permission.SCAN_NOW: "Scan now",
     Permission.REMOVE_DOMAINS: "Put names into the bin",
     Permission.RESTORE_DOMAINS: "Bring names back from the bin",
+    Permission.EXPORT: "Take the account's data out, now or by a plan, and open calendars",
+    Permission.IMPORT: "Bring a file's data into the account, and undo that",
     Permission.MANAGE_TEAM: "Invite people, change roles, remove members and bring them back",
     Permission.MANAGE_ACCOUNT: "Name the account, ask its members for a second factor, remove it and bring it back",
     Permission.SEE_OPERATIONS: "See backups and alarms, users, accounts (never what is in them), workers, settings and lost mail",

@@ -1,0 +1,1 @@
+"""Account bundles: written, read, checked; and the other lists that people bring."""

@@ -1,0 +1,106 @@
+"""Exports of an account's data, the plans by which they are made and delivered, calendars, and the keys that bundles are signed with."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+import sqlalchemy as sa
+from sqlalchemy.orm import Mapped, mapped_column
+
+from core.store.base import Base, Id, index_where, live_index
+
+
+class Export(Base):
+    """One export, from its asking on. The file lies outside the database, until `expires_at`.
+
+    `state` is waiting, running, ready, failed or gone (its file is removed). `asked_by`: a person, or nobody where a plan (`plan_id`) or
+    the terminal made it. `history`: how far back it goes (core.exports.form). `step`, `done` and `total` are how far it is.
+    `token_sha256` is of the link that downloads it, once and until `token_until`, by the person in `token_for` alone. Of a plan's:
+    `deliver_at` is when it is handed on next, None once it is there (`delivered_at`) or was given up.
+    """
+
+    __tablename__ = "exports"
+    id: Mapped[Id]
+    ref: Mapped[str] = mapped_column(sa.String(16), unique=True)
+    account_id: Mapped[int] = mapped_column(sa.ForeignKey("accounts.id"))
+    asked_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    plan_id: Mapped[int | None] = mapped_column(sa.ForeignKey("export_plans.id"))
+    history: Mapped[str] = mapped_column(sa.String(8))
+    state: Mapped[str] = mapped_column(sa.String(8), default="waiting")
+    step: Mapped[str] = mapped_column(sa.String(32), default="")
+    done: Mapped[int] = mapped_column(default=0)
+    total: Mapped[int] = mapped_column(default=0)
+    asked_at: Mapped[datetime]
+    lease_until: Mapped[datetime | None]
+    claim: Mapped[int] = mapped_column(default=0)
+    ready_at: Mapped[datetime | None]
+    expires_at: Mapped[datetime | None]
+    file: Mapped[str] = mapped_column(sa.String(160), default="")
+    bytes: Mapped[int] = mapped_column(default=0)
+    sha256: Mapped[str] = mapped_column(sa.String(64), default="")
+    names: Mapped[int] = mapped_column(default=0)
+    token_sha256: Mapped[str | None] = mapped_column(sa.String(64), unique=True)
+    token_for: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    token_until: Mapped[datetime | None]
+    downloaded_at: Mapped[datetime | None]
+    deliver_at: Mapped[datetime | None]
+    delivered_at: Mapped[datetime | None]
+    attempts: Mapped[int] = mapped_column(default=0)
+    error: Mapped[str] = mapped_column(default="")
+    __table_args__ = (
+        sa.Index("ix_exports_account", "account_id", "id"),
+        index_where("state IN ('waiting', 'running')", "ix_exports_waiting", "id"),
+        index_where("deliver_at IS NOT NULL", "ix_exports_deliver", "deliver_at"),
+        index_where("state = 'ready'", "ix_exports_ready", "expires_at"),
+    )
+
+
+class ExportPlan(Base):
+    """Exports that are made by themselves and handed to a place of the account's own.
+
+    `every` is daily, weekly or monthly; `place` mail, s3, sftp or webhook; `address` where that is, with no secret in it; `sealed` its
+    secret (core.envelope); `recipient` the account's own public key, "" where it gave none (core.seal). `failures` counts those in a row.
+    """
+
+    __tablename__ = "export_plans"
+    id: Mapped[Id]
+    ref: Mapped[str] = mapped_column(sa.String(16), unique=True)
+    account_id: Mapped[int] = mapped_column(sa.ForeignKey("accounts.id"), index=True)
+    created_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    created_at: Mapped[datetime]
+    every: Mapped[str] = mapped_column(sa.String(8))
+    history: Mapped[str] = mapped_column(sa.String(8))
+    place: Mapped[str] = mapped_column(sa.String(8))
+    address: Mapped[str] = mapped_column(default="")
+    sealed: Mapped[str] = mapped_column(default="")
+    recipient: Mapped[str] = mapped_column(sa.String(128), default="")
+    next_at: Mapped[datetime]
+    last_at: Mapped[datetime | None]
+    last_error: Mapped[str] = mapped_column(default="")
+    failures: Mapped[int] = mapped_column(default=0)
+    deleted_at: Mapped[datetime | None]
+    __table_args__ = (live_index("ix_export_plans_due", "next_at"),)
+
+
+class Calendar(Base):
+    """A private address at which the ends of an account's certificates are read as a calendar (RFC 5545). The row holds its SHA-256."""
+
+    __tablename__ = "calendars"
+    id: Mapped[Id]
+    ref: Mapped[str] = mapped_column(sa.String(16), unique=True)
+    account_id: Mapped[int] = mapped_column(sa.ForeignKey("accounts.id"), index=True)
+    created_by: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
+    name: Mapped[str] = mapped_column(sa.String(64), default="")
+    token_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
+    created_at: Mapped[datetime]
+    last_read_at: Mapped[datetime | None]
+    revoked_at: Mapped[datetime | None]
+
+
+class BundleKey(Base):
+    """A public key that bundles of this installation were signed with, and that the log was told of. The private one is a file."""
+
+    __tablename__ = "bundle_keys"
+    id: Mapped[Id]
+    vkey: Mapped[str] = mapped_column(sa.String(256), unique=True)
+    published_at: Mapped[datetime]
