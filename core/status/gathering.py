@@ -13,7 +13,7 @@ from audit.asked import Told as LogTold
 from audit.asked import keys_of, told_at
 from core.status.entries import Entry, Index
 from core.status.incidents import told_incidents
-from core.status.looking import Looked, seen_backups, seen_scans
+from core.status.looking import Looked, seen_backups, seen_exports, seen_scans
 from core.status.measuring import Tally, components
 from core.status.promises import Circumstances, promises
 from core.status.told import Incident, SeenAccess, SeenHost, SeenLog, Told
@@ -95,6 +95,7 @@ def told_now(asked: Asked, tally: Tally, log: SeenLog | None, entries: tuple[Map
         hosts=tuple(_host(line) for line in asked.hosts),
         backups=backups,
         scans=seen_scans(looked, made_before),
+        exports=seen_exports(looked),
         log=log,
         known_at=looked.at,
     )

@@ -11,9 +11,10 @@ from sqlalchemy.orm import Session
 
 from audit.asked import newest_log, waiting
 from core.status.measuring import Probe
-from core.status.told import SeenBackups, SeenScans
+from core.status.told import SeenBackups, SeenExports, SeenScans
 from core.store.backups import Backup, Drill, backups, newest_drill
 from core.store.endpoints import ScanGap, ScanTally
+from core.store.exports import exports_since
 from core.store.heartbeats import heartbeats
 from core.store.workload import Workload, mail_waits_since, workload
 
@@ -33,6 +34,7 @@ class Looked:
     """What was found at one moment. `made`: scans so far, all told; `missed`: those of the last 24 hours.
 
     `log_trouble`: why the log signs nothing, "" where it does; `mail_since`: since when the oldest mail waits, but those about incidents.
+    `exports`: how many in 30 days, and when the newest became whole.
     """
 
     at: datetime
@@ -46,6 +48,7 @@ class Looked:
     log_trouble: str
     log_waits_since: datetime | None
     mail_since: datetime | None
+    exports: tuple[int, datetime | None] = (0, None)
 
 
 def look(session: Session, now: datetime) -> Looked:
@@ -64,6 +67,7 @@ def look(session: Session, now: datetime) -> Looked:
         log.trouble if log is not None else "",
         waiting(session).oldest,
         mail_waits_since(session, now, but="status_told"),  # thousands of them may wait, and an incident about that would mail again
+        exports_since(session, now - timedelta(days=30)),
     )
 
 
@@ -126,6 +130,12 @@ def seen_backups(found: Looked) -> SeenBackups | None:
 def seen_scans(found: Looked, made_a_day_ago: int) -> SeenScans:
     """Made and missed in 24 hours."""
     return SeenScans(max(0, found.made - made_a_day_ago), found.missed)
+
+
+def seen_exports(found: Looked) -> SeenExports | None:
+    """How many accounts' exports, never whose."""
+    made, newest_at = found.exports
+    return SeenExports(made, newest_at) if newest_at is not None else None
 
 
 def whole(drill: Drill) -> bool:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from core.render import plural
 from core.status.told import Measure, SeenBackups, SeenLog, Told
 
 
@@ -38,12 +39,7 @@ def promises(told: Told, ways: Circumstances) -> tuple[Measure, ...]:
             "There is one place from which certificates are looked at, and one that serves people. Each result names the place it was seen "
             "from, so that more can be added.",
         ),
-        _not_yet(
-            "exports",
-            "Exports of certificates and active domains, so that users can back up their configuration",
-            "What happened in an account can be downloaded with its proofs, and programs can read names and certificates. An export that "
-            "comes back whole is not there yet.",
-        ),
+        _exports(told),
     )
 
 
@@ -89,3 +85,14 @@ def _monitoring(told: Told, ways: Circumstances) -> Measure:
         return Measure("monitoring", promise, state, says, "The newest access to production.", told.accesses[0].started_at, "access/")
     heard = max((host.heard_at for host in told.hosts if host.heard_at is not None), default=None)
     return Measure("monitoring", promise, state, says, "The newest word of a host." if heard else "", heard, "access/" if heard else "")
+
+
+def _exports(told: Told) -> Measure:
+    promise = "Exports of certificates and active domains, so that users can back up their configuration"
+    says = (
+        "Owners and managers take out all that their account holds, now or by a plan, in a signed file that anybody can read and check, "
+        "and that comes back whole, into this installation or another."
+    )
+    seen = told.exports
+    newest = f"{plural(seen.made, 'export')} in 30 days; the newest was made then." if seen else "Nobody made one in 30 days."
+    return Measure("exports", promise, "kept", says, newest, seen.newest_at if seen else None, "")

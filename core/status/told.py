@@ -135,6 +135,14 @@ class SeenScans:
 
 
 @dataclass(frozen=True, slots=True)
+class SeenExports:
+    """Exports of accounts that are whole: how many in 30 days, and when the newest was."""
+
+    made: int
+    newest_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class SeenWitness:
     """Who cosigned the log's head, and when; None: not this one."""
 
@@ -191,6 +199,7 @@ class Told:
     hosts: tuple[SeenHost, ...] = ()
     backups: SeenBackups | None = None
     scans: SeenScans | None = None
+    exports: SeenExports | None = None
     log: SeenLog | None = None
     measures: tuple[Measure, ...] = ()
     known_at: datetime | None = None

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 import sqlalchemy as sa
-from sqlalchemy.orm import Mapped, mapped_column
+from sqlalchemy.orm import Mapped, Session, mapped_column
 
 from core.store.base import Base, Id, index_where, live_index
 
@@ -104,3 +104,9 @@ class BundleKey(Base):
     id: Mapped[Id]
     vkey: Mapped[str] = mapped_column(sa.String(256), unique=True)
     published_at: Mapped[datetime]
+
+
+def exports_since(session: Session, since: datetime) -> tuple[int, datetime | None]:
+    """How many exports became whole since then, and when the newest did."""
+    row = session.execute(sa.select(sa.func.count(), sa.func.max(Export.ready_at)).where(Export.ready_at >= since)).one()
+    return row[0], row[1]

@@ -14,6 +14,7 @@ from core.status.told import (
     Measure,
     SeenAccess,
     SeenBackups,
+    SeenExports,
     SeenHost,
     SeenLog,
     SeenScans,
@@ -83,6 +84,7 @@ def rich_told() -> Told:
         ),
         backups=SeenBackups(1_284, 1_284, ago(hours=6), "100.000", ago(minutes=14), ago(364), 3, ((1, 48_102), (1, 48_103))),
         scans=SeenScans(1_912, 0),
+        exports=SeenExports(37, ago(hours=4)),
         log=SeenLog(
             1,
             "keychest.example/log",

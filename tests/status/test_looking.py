@@ -11,10 +11,14 @@ import pytest
 from core.actions.letters import LetterKind, write_letter
 from core.status import looking
 from core.status.looking import Looked
+from core.status.promises import Circumstances, promises
+from core.status.told import SeenExports
 from core.store.backups import Backup, Drill
 from core.store.db import Sessions
+from core.store.exports import Export
 from core.store.workload import Waiting, Workload, mail_waits_since
-from tests.make import NOW
+from tests.make import NOW, make_actor
+from tests.status.make import rich_told
 
 CALM = Waiting(0, None)
 BEATS = dict.fromkeys(("clock", "worker.scan", "worker.now", "worker.ops"), NOW)
@@ -89,3 +93,20 @@ def test_backups_are_worth_what_the_newest_drill_says() -> None:
 def test_the_log_stands_as_it_is_published(more: dict[str, Any], logged: timedelta | None, state: str) -> None:
     at: datetime | None = NOW - logged if logged is not None else None
     assert looking.the_log(found(**more), at).state == state
+
+
+def test_the_feed_says_how_many_exports_there_were_and_never_whose(sessions: Sessions) -> None:
+    with sessions.writing() as session:
+        account_id = make_actor(session).account_id
+        ready: tuple[timedelta | None, ...] = (timedelta(days=31), timedelta(days=29), timedelta(hours=4), None)
+        for number, ago in enumerate(ready):
+            at = NOW - ago if ago is not None else None
+            session.add(Export(ref=f"{number}", account_id=account_id, history="all", asked_at=NOW, ready_at=at))
+        session.flush()
+        seen = looking.seen_exports(looking.look(session, NOW))
+        assert seen == SeenExports(2, NOW - timedelta(hours=4))
+        told = rich_told()
+        kept = next(each for each in promises(replace(told, exports=seen), Circumstances()) if each.key == "exports")
+        assert (kept.state, kept.newest, kept.at) == ("kept", "2\u00a0exports in 30 days; the newest was made then.", seen.newest_at)
+        nobody = next(each for each in promises(replace(told, exports=None), Circumstances()) if each.key == "exports")
+        assert (nobody.newest, nobody.at) == ("Nobody made one in 30 days.", None)
