@@ -24,6 +24,23 @@ MEMBERS: Final = (
 )  # fmt: skip
 """Every member of a bundle, in the order in which they are written. The manifest vouches for those before it, the signature for it."""
 
+MAY_DIFFER: Final[dict[str, tuple[str, ...]]] = {
+    ACCOUNT: ("created_at",),
+    SETTINGS: ("plans",),
+    DOMAINS: ("created_at",),
+    WATCHES: ("since_at",),
+    MEMBERS_OF: (),
+    CHANNELS: (),
+    PAGE: (),
+    MANIFEST: (),
+    SIGNATURE: (),
+}
+"""What is not the same after an export was imported elsewhere and exported there: these fields, or the whole member where none is named.
+
+Times are those of the new place; people are invited anew, and are no part of an import; places of plans need their secrets again; page,
+manifest and signature tell of the file itself.
+"""
+
 History = Literal["none", "month", "year", "all"]
 HISTORIES: Final[dict[str, timedelta | None]] = {
     "none": timedelta(0),
