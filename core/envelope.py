@@ -142,17 +142,17 @@ def _name() -> str:
 
 
 def _write(path: Path, keys: Mapping[str, bytes], *, anew: bool = False) -> None:
-    _put(path, "".join(f"{name} {base64.b64encode(key).decode()}\n" for name, key in keys.items()), anew=anew)
+    put_secret(path, "".join(f"{name} {base64.b64encode(key).decode()}\n" for name, key in keys.items()), anew=anew)
 
 
 def kept_key(path: Path) -> str:
     """The key in this file, made by whoever comes first. Raises OSError."""
     if not path.exists():
-        _put(path, secrets.token_urlsafe(48), anew=True)
+        put_secret(path, secrets.token_urlsafe(48), anew=True)
     return path.read_text().strip()
 
 
-def _put(path: Path, content: str, *, anew: bool) -> None:
+def put_secret(path: Path, content: str, *, anew: bool) -> None:
     """The file appears whole or not at all, readable by its owner alone. `anew`: one that somebody else made meanwhile stays."""
     fresh = path.with_name(f"{path.name}.{secrets.token_hex(8)}")
     with os.fdopen(os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
