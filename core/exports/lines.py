@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import json
 import re
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
@@ -12,15 +11,10 @@ from functools import lru_cache
 from itertools import groupby
 from typing import Any, Final
 
+from core.exports.shapes import line_of
 from core.store.observations import Certificate
 
 _NAMED: Final = re.compile(r'"chain":"([0-9a-f]{64})"')
-_encode: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
-
-
-def line_of(value: Any) -> str:
-    """The one spelling of a value."""
-    return _encode(value)
 
 
 def instant(at: datetime | str) -> str:

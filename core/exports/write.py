@@ -43,8 +43,9 @@ from core.exports.form import (
     since,
 )  # fmt: skip
 from core.exports.keys import BundleKey
-from core.exports.lines import Chains, certificate_of, incident_lines, instant, line_of, observation_lines, or_none, pem_of
+from core.exports.lines import Chains, certificate_of, incident_lines, instant, observation_lines, or_none, pem_of
 from core.exports.page import Page, page_of
+from core.exports.shapes import line_of
 from core.exports.tables import cell
 from core.store import exported
 from core.store.cards import BLANK
