@@ -15,12 +15,16 @@ from sqlalchemy.orm import Session
 
 from core.actions.cards import Typed, edit_card
 from core.actions.domains import add_domains
+from core.actions.import_plan import Choices
+from core.actions.imports import Preview, apply_import, hand_in
 from core.actions.policy import Actor
+from core.exports.content import open_content
 from core.exports.keys import BundleKey
 from core.exports.write import Made, Whence, reading, write_bundle
 from core.net.names import Listed
 from core.store.accounts import User
 from core.store.db import Sessions
+from core.store.imported import import_by_ref
 from core.store.watches import Watch
 from demo.pki import Chain, make_chain
 from tests.make import NOW
@@ -80,3 +84,15 @@ def members(path: Path) -> dict[str, bytes]:
 def values(content: bytes) -> list[dict[str, Any]]:
     """Lines of JSON, read."""
     return [json.loads(line) for line in content.decode().split("\n")[:-1]]
+
+
+def bring_in(
+    sessions: Sessions, actor: Actor, path: Path, *, now: datetime = NOW, own: tuple[str, ...] = (KEY.vkey,), **chosen: Any
+) -> tuple[str, Preview]:  # fmt: skip
+    """The file applied to the account, as a worker does it: its reference, and what was done."""
+    choices = Choices(**chosen)
+    with open_content(path, own_vkeys=own) as content, sessions.writing() as session:
+        ref = hand_in(session, actor, name=path.name, size=path.stat().st_size, sha256="0" * 64, now=now)
+        row = import_by_ref(session, actor.account_id or 0, ref)
+        assert row is not None
+        return ref, apply_import(session, actor, row, content, choices, private_ranges=False, now=now)

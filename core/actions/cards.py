@@ -216,13 +216,18 @@ def _write(session: Session, actor: Actor, account_id: int, sheets: Sequence[_Sh
 
 
 def _tag(session: Session, account_id: int, sheets: Sequence[_Sheet], now: datetime) -> None:
-    words = sorted({word for sheet in sheets for word in sheet.tags ^ sheet.had_tags})
+    move_tags(session, account_id, [(sheet.domain_id, sheet.tags, sheet.had_tags) for sheet in sheets], now)
+
+
+def move_tags(session: Session, account_id: int, moves: Sequence[tuple[int, frozenset[str], frozenset[str]]], now: datetime) -> None:
+    """Let each domain bear these tags instead of those. The caller holds the account."""
+    words = sorted({word for _, tags, had in moves for word in tags ^ had})
     insert_missing(session, Tag, [{"account_id": account_id, "word": word, "names": 0} for word in words])
     ids = dict(session.execute(sa.select(Tag.word, Tag.id).where(Tag.account_id == account_id, Tag.word.in_(words))).all())
     rows = [
-        {"domain_id": sheet.domain_id, "tag_id": ids[word], "deleted_at": None if word in sheet.tags else now}
-        for sheet in sheets
-        for word in sorted(sheet.tags ^ sheet.had_tags)
+        {"domain_id": domain_id, "tag_id": ids[word], "deleted_at": None if word in tags else now}
+        for domain_id, tags, had in moves
+        for word in sorted(tags ^ had)
     ]
     if rows:
         insert = upsert(session, DomainTag)

@@ -215,7 +215,7 @@ class _Bundle:
             for row in exported.watches_of(self.session, self.reach):
                 while name != row.name:
                     name, _, _, card = next(cards)
-                yield [row.name, str(row.port), row.starttls, row.address, card.note, " ".join(sorted(card.tags)), card.responsible]
+                yield [row.name, str(row.port), row.starttls, row.address, card.note, ", ".join(sorted(card.tags)), card.responsible]
 
         return table_lines(DOMAIN_COLUMNS, rows())
 

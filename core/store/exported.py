@@ -87,7 +87,7 @@ def domains_of(session: Session, reach: Reach) -> Iterator[tuple[str, str, datet
             .limit(CHUNK)
         ).all()
         cards = written_on(session, [row.id for row in rows])
-        said = _said_of(session, [row.id for row in rows])
+        said = said_of(session, [row.id for row in rows])
         for row in rows:
             card = cards[row.id]
             yield row.name, row.kind, row.created_at, card if card.responsible or row.id not in said else said_to(card, said[row.id])
@@ -101,7 +101,8 @@ def said_to(card: Written, email: str) -> Written:
     return Written(card.note, card.tags, email, version=card.version)
 
 
-def _said_of(session: Session, domain_ids: Sequence[int]) -> dict[int, str]:
+def said_of(session: Session, domain_ids: Sequence[int]) -> dict[int, str]:
+    """Who an import said is responsible for each of these domains, where no member has that address."""
     where = (ImportedPerson.domain_id.in_(domain_ids), ImportedPerson.deleted_at.is_(None))
     return dict(session.execute(sa.select(ImportedPerson.domain_id, ImportedPerson.email).where(*where)).all())
 

@@ -95,6 +95,7 @@ class ImportedIncident(Base):
     fixed: Mapped[str] = mapped_column(sa.String(64))
     opened_at: Mapped[datetime]
     check: Mapped[str] = mapped_column(sa.String(32))
+    certificate: Mapped[str] = mapped_column(sa.String(64))
     line: Mapped[str]
     deleted_at: Mapped[datetime | None]
     __table_args__ = (live_index("ix_imported_incidents", "account_id", "name", "port", "starttls", "fixed"),)

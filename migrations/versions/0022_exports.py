@@ -235,6 +235,7 @@ def upgrade() -> None:
         sa.Column("fixed", sa.String(length=64), nullable=False),
         sa.Column("opened_at", Utc(), nullable=False),
         sa.Column("check", sa.String(length=32), nullable=False),
+        sa.Column("certificate", sa.String(length=64), nullable=False),
         sa.Column("line", sa.Text(), nullable=False),
         sa.Column("deleted_at", Utc(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_imported_incidents_account_id_accounts")),
