@@ -77,7 +77,6 @@ KINDS: Final[Mapping[str, Kind]] = {
     "export.delivered.v1": Kind("An export was handed to a place of its account's own.", shown=("place",)),
     "export.downloaded.v1": Kind("Somebody downloaded an export of their account."),
     "export.failed.v1": Kind("An export did not come about, or reached its place in no try."),
-    "export.linked.v1": Kind("Somebody made another link to an export of their account."),
     "export.made.v1": Kind("An export is whole.", counted=("names", "bytes")),
     "export_plan.made.v1": Kind("An account has exports made by themselves from now on.", shown=("every", "place")),
     "export_plan.removed.v1": Kind("An account has no more exports made by a plan."),

@@ -33,6 +33,8 @@ VERBS: dict[str, tuple[str, str, str]] = {
     "shell": ("cli.shell", "shell", "Python on the store, with a reason that everybody reads."),
     "incident": ("cli.incident", "incident", "Tell the public of incidents and of planned work."),
     "account": ("cli.account", "account", "List the accounts there are."),
+    "export": ("cli.export", "export_command", "Write all that an account holds into one signed file."),
+    "import": ("cli.bring", "import_command", "Bring a file into an account: an export, a list, a table."),
     "routes": ("cli.routes", "routes", "List every route of the portal and who is let in."),
 }
 

@@ -29,6 +29,7 @@ from core.backups.pgbackrest_program import Program
 from core.backups.plan import Plan
 from core.broker import answers
 from core.envelope import FILE, KeyFile, kept_key
+from core.exports.keys import bundle_key, key_name
 from core.scanner.roots import Roots, RootsUnreadable
 from core.store.accounts import operator_exists
 from core.store.db import Sessions
@@ -108,6 +109,7 @@ def _make_keys(settings: Settings) -> None:
     if not settings.secret_key:
         kept_key(settings.data / "secret-key")
     KeyFile(settings.data / FILE).make()
+    bundle_key(settings.data, key_name(settings.public_url))
 
 
 def _development_key(settings: Settings) -> str:

@@ -57,6 +57,10 @@ JOBS: tuple[Kind, ...] = (
     Kind(name="back_up", queues=("backup",), runs="jobs.backup:back_up", timeout_s=21_600),
     Kind(name="drill", queues=("backup",), runs="jobs.drill:drill", timeout_s=21_600),
     Kind(name="purge", queues=("ops",), runs="jobs.purge:purge", timeout_s=600),
+    Kind(name="export", queues=("ops",), runs="jobs.exports:export", timeout_s=7_200),
+    Kind(name="bring_in", queues=("ops",), runs="jobs.imports:bring_in", timeout_s=7_200),
+    Kind(name="deliver", queues=("ops",), runs="jobs.deliver:deliver", timeout_s=7_200),
+    Kind(name="sweep_files", queues=("ops",), runs="jobs.files:sweep_files", timeout_s=600),
     Kind(name="look", queues=("ops",), runs="jobs.look:look", timeout_s=600),
 )
 

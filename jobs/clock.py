@@ -22,6 +22,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from config import SettingError, Settings
 from core.actions.chores import plan_chores, pull_chores_in
 from core.actions.claim_scans import Claimed, anything_due, claim_due, pull_in, release_claims
+from core.actions.export_plans import plan_exports
 from core.actions.heartbeats import beat
 from core.actions.impersonations import settle_impersonations
 from core.actions.notices import notices_due
@@ -32,7 +33,9 @@ from core.store.accounts import accounts_allowed
 from core.store.backups import chores_due
 from core.store.db import Sessions, make_engine
 from core.store.endpoints import open_gaps
+from core.store.exports import deliveries_due, exports_waiting
 from core.store.identities import purge_flows
+from core.store.imported import imports_waiting
 from core.store.leaves import drop_unserved, unserved
 from core.store.letters import letters_due, purge_letters
 from core.store.spot_checks import purge_spot_checks, spot_checks_waiting
@@ -43,6 +46,7 @@ NOW_WAITING, SCAN_WAITING = 6, 1
 """Jobs that may wait on a queue: what cannot be taken up soon is better left due, where its lease does not run out."""
 BEAT = timedelta(seconds=5)
 ROUND = timedelta(minutes=1)
+HOUR = timedelta(hours=1)
 GRACE = timedelta(minutes=15)
 """A scan later than this is a gap, and told as one."""
 PLAN_MOST = 1.2
@@ -71,6 +75,8 @@ class Clock:
     _called: dict[str, datetime] = field(default_factory=dict)
     _asked: dict[int, datetime] = field(default_factory=dict)
     _swept_to: int = 0
+    _files: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    _swept_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
     _beat_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
     _round_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
 
@@ -85,6 +91,7 @@ class Clock:
         self._call_spot_checks(now)
         self._call_mail(now)
         self._call_chores(now)
+        self._call_files(now)
         if now - self._round_at >= ROUND:
             self._round_at = now  # first: a round that fails is tried in the next minute, and holds nothing else up
             self._make_round(now)
@@ -103,6 +110,7 @@ class Clock:
             settle_impersonations(session, Actor(worker=True), now=now)
             purge_flows(session, now)
         self._sweep_leaves()
+        self._plan_files(now)
         if missed or ahead or moved:
             log.warning("%d scans were missed, %d were planned too late, %d watches moved to private endpoints", missed, ahead, moved)
 
@@ -177,6 +185,27 @@ class Clock:
                 enqueue(self.connection, queue_name, job, [])
         for name in self._called.keys() - due:
             del self._called[name]
+
+    def _call_files(self, now: datetime) -> None:
+        """Hand out exports and imports that people wait for, and deliveries. Each is claimed where it is done."""
+        with self.sessions.reading() as session:
+            waiting = [("export", each) for each in exports_waiting(session, now)]
+            waiting += [("bring_in", each) for each in imports_waiting(session, now)]
+            waiting += [("deliver", each) for each in deliveries_due(session, now)]
+        there = set(waiting)
+        self._files = {each: at for each, at in self._files.items() if each in there and at <= now < at + CALL_AGAIN}
+        for job, row in waiting:
+            if (job, row) not in self._files:
+                enqueue(self.connection, "ops", job, [row])
+                self._files[job, row] = now
+
+    def _plan_files(self, now: datetime) -> None:
+        """Exports that plans want are asked for; files that are done with are removed, once an hour."""
+        with self.sessions.writing() as session:
+            plan_exports(session, now=now)
+        if now - self._swept_at >= HOUR:
+            self._swept_at = now
+            enqueue(self.connection, "ops", "sweep_files", [])
 
     def _longest_chores(self) -> dict[str, timedelta]:
         day = self.backup_interval * PLAN_MOST

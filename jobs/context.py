@@ -34,6 +34,8 @@ class Context:
     purge_url: str = ""
     """The login that may delete what lay in the bin long enough; "": nobody may."""
     opted_out: OptedOut = field(default_factory=OptedOut)
+    log_folder: Path | None = None
+    """Where the log is published, if it can be read from here."""
     status_address: str = ""
     """Where the status feed is read; "": at the portal."""
     public_scan_allow: tuple[Network, ...] = ()

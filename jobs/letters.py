@@ -29,6 +29,7 @@ PATHS: Final[Mapping[str, str]] = {
     "invitation": "/invitation/",
     "email_old": "/email/old/",
     "email_new": "/email/new/",
+    "export_ready": "/exports/get/",
     "status_confirm": "/status/confirm/",
 }
 """Where a letter's link leads. Kinds that are not here bear none."""

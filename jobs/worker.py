@@ -118,6 +118,7 @@ def make_context(settings: Settings) -> Context:
         scan_interval_s=settings.scan_interval_s,
         scan_lease_s=settings.scan_lease_s,
         smtp_url=settings.smtp_url,
+        log_folder=settings.log_at(settings.data) / "public",
         mail_from=settings.mail_from,
         status_address=settings.status_address(settings.public_url),
         plan=Plan(**settings.backups()),

@@ -28,6 +28,7 @@ from core.envelope import KeyFile
 from core.store.accounts import LoginSession, User, user_by_email
 from core.store.base import new_ref
 from core.store.db import rowcount
+from core.store.exports import ExportPlan, plan_place, sealed_plans
 from core.store.factors import Factor, factor_of, factor_place, half_signed_in, has_factor, sealed_factors, wrong_codes
 
 TRIES: Final = 5
@@ -174,6 +175,10 @@ def rewrap_secrets(session: Session, actor: Actor, *, keys: KeyFile, now: dateti
         as_it_was = (Factor.id == number, Factor.sealed == sealed)  # else its person gave it up meanwhile
         anew = keys.rewrapped(sealed, factor_place(ref))
         wrapped += rowcount(session.execute(sa.update(Factor).where(*as_it_was).values(sealed=anew)))
+    for number, account_ref, ref, sealed in sealed_plans(session):
+        still = (ExportPlan.id == number, ExportPlan.sealed == sealed)
+        anew = keys.rewrapped(sealed, plan_place(account_ref, ref))
+        wrapped += rowcount(session.execute(sa.update(ExportPlan).where(*still).values(sealed=anew)))
     append(session, Event("keys.rotated.v1", now, actor.name, public={"secrets": wrapped}))
     return wrapped
 

@@ -18,7 +18,7 @@ from core.store.base import new_ref
 from core.store.letters import Letter, due_letters
 from core.store.teams import Invitation
 
-LetterKind = Literal["reset", "sign_up", "invitation", "email_old", "email_new", "told", "status_confirm", "status_told"]
+LetterKind = Literal["reset", "sign_up", "invitation", "email_old", "email_new", "told", "export_ready", "status_confirm", "status_told"]
 TOLD_WITHIN: Final = timedelta(days=2)
 LEASE: Final = timedelta(minutes=3)
 FIRST_RETRY, LAST_RETRY = timedelta(seconds=30), timedelta(hours=1)

@@ -22,6 +22,7 @@ from sqlalchemy.orm import Session
 from core.backups.engine import BackupError
 from core.backups.keys import open_object, trouble_of
 from core.backups.secret_kinds import (
+    BUNDLE_KEYS,
     COOKIE_KEY,
     LOG_ERASED,
     LOG_KEY,
@@ -157,6 +158,7 @@ def lay_out(kit: Kit, into: Path) -> tuple[Path, ...]:
     contents = {
         "secret-key": kit.secrets.get(COOKIE_KEY.name),
         str(WRAPPING_KEYS.file): kit.secrets.get(WRAPPING_KEYS.name),
+        str(BUNDLE_KEYS.file): kit.secrets.get(BUNDLE_KEYS.name),
         str(LOG_KEY.file): kit.secrets.get(LOG_KEY.name),
         str(LOG_ERASED.file): kit.secrets.get(LOG_ERASED.name),
         "settings.env": _environment(kit),

@@ -18,6 +18,7 @@ from core.backups.engine import BackupError
 from core.backups.keys import DRILL_KEY, RECOVERY_KEY, read_identities
 from core.envelope import FILE, NotOpenedError, open_sealed, read_keys
 from core.seal import recipient_of
+from core.store.exports import plan_place, sealed_plans
 from core.store.factors import factor_place, sealed_factors
 
 
@@ -57,6 +58,10 @@ def _wrapping_keys(place: Place) -> bytes | None:
     return _content(place.data / FILE, "file of wrapping keys")
 
 
+def _bundle_keys(place: Place) -> bytes | None:
+    return _content(place.data / "bundle-keys", "file of keys that sign exports")
+
+
 def _opens_every_factor(session: Session, content: bytes) -> str:
     for _, ref, sealed in sealed_factors(session):
         try:
@@ -64,6 +69,16 @@ def _opens_every_factor(session: Session, content: bytes) -> str:
         except NotOpenedError as error:
             return str(error).rstrip(".")
     return ""
+
+
+def _opens_every_record(session: Session, content: bytes) -> str:
+    said = _opens_every_factor(session, content)
+    for _, account_ref, ref, sealed in () if said else sealed_plans(session):
+        try:
+            open_sealed(read_keys(content), sealed, plan_place(account_ref, ref))
+        except NotOpenedError as error:
+            return str(error).rstrip(".")
+    return said
 
 
 def _drill_recipient(place: Place) -> bytes | None:
@@ -105,8 +120,12 @@ PGBACKREST: Final = Secret(
 )
 SETTINGS: Final = Secret("settings", "every setting that was set, passwords included", _settings)
 WRAPPING_KEYS: Final = Secret(
-    "wrapping-keys", "they open the secrets of authenticator apps: without them nobody with a second factor gets in",
-    _wrapping_keys, Path(FILE), _opens_every_factor,
+    "wrapping-keys", "they open the secrets of authenticator apps and of places of exports: without them nobody with a second factor gets in",
+    _wrapping_keys, Path(FILE), _opens_every_record,
+)  # fmt: skip
+BUNDLE_KEYS: Final = Secret(
+    "bundle-keys", "they sign exports: without them no export of before a loss is known as this installation's own", _bundle_keys,
+    Path("bundle-keys"),
 )  # fmt: skip
 LOG_KEY: Final = Secret(
     "log-key", "it signs the log's checkpoints: without it the log goes on under a key that nobody knows", _log_key, Path("log/key")
@@ -115,7 +134,7 @@ LOG_ERASED: Final = Secret(
     "log-erased", "it says what was erased from the log's private parts: without it a restore brings that back", _log_erased,
     Path("log/erased"),
 )  # fmt: skip
-SECRETS: Final = (COOKIE_KEY, WRAPPING_KEYS, LOG_KEY, LOG_ERASED, DRILL_RECIPIENT, PGBACKREST, SETTINGS)
+SECRETS: Final = (COOKIE_KEY, WRAPPING_KEYS, BUNDLE_KEYS, LOG_KEY, LOG_ERASED, DRILL_RECIPIENT, PGBACKREST, SETTINGS)
 
 NOT_IN_KIT: Final = {
     RECOVERY_KEY: "the kit is sealed to it: people keep it elsewhere",

@@ -53,6 +53,8 @@ class Letter:
     html: str = ""
     leave: str = ""
     """An address by which who gets it leaves with one click (RFC 8058), "" where there is nothing to leave."""
+    file: tuple[str, bytes] | None = None
+    """What is attached: its name and content."""
 
 
 @dataclass(frozen=True, slots=True)

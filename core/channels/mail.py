@@ -134,6 +134,9 @@ def _fill(mail: EmailMessage, letter: Letter) -> None:
     mail.set_content(letter.text)
     if letter.html:
         mail.add_alternative(letter.html, subtype="html")
+    if letter.file is not None:
+        name, content = letter.file
+        mail.add_attachment(content, maintype="application", subtype="zip" if name.endswith(".zip") else "octet-stream", filename=name)
 
 
 def _keep(outbox: Path, ref: str, content: bytes, hand: Hand) -> tuple[str, str]:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from datetime import datetime
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Mapped, Session, mapped_column
 
+from core.envelope import Place
+from core.store.accounts import Account, User
 from core.store.base import Base, Id, index_where, live_index
 
 
@@ -15,8 +18,7 @@ class Export(Base):
 
     `state` is waiting, running, ready, failed or gone (its file is removed). `asked_by`: a person, or nobody where a plan (`plan_id`) or
     the terminal made it. `history`: how far back it goes (core.exports.form). `step`, `done` and `total` are how far it is.
-    `token_sha256` is of the link that downloads it, once and until `token_until`, by the person in `token_for` alone. Of a plan's:
-    `deliver_at` is when it is handed on next, None once it is there (`delivered_at`) or was given up.
+    Of a plan's: `deliver_at` is when it is handed on next, None once it is there (`delivered_at`) or was given up.
     """
 
     __tablename__ = "exports"
@@ -39,9 +41,6 @@ class Export(Base):
     bytes: Mapped[int] = mapped_column(default=0)
     sha256: Mapped[str] = mapped_column(sa.String(64), default="")
     names: Mapped[int] = mapped_column(default=0)
-    token_sha256: Mapped[str | None] = mapped_column(sa.String(64), unique=True)
-    token_for: Mapped[int | None] = mapped_column(sa.ForeignKey("users.id"))
-    token_until: Mapped[datetime | None]
     downloaded_at: Mapped[datetime | None]
     deliver_at: Mapped[datetime | None]
     delivered_at: Mapped[datetime | None]
@@ -106,7 +105,94 @@ class BundleKey(Base):
     published_at: Mapped[datetime]
 
 
+def plan_place(account_ref: str, ref: str) -> Place:
+    """Where the secret of a plan's place is sealed."""
+    return Place(account_ref, ExportPlan.__tablename__, ref)
+
+
+def sealed_plans(session: Session) -> list[tuple[int, str, str, str]]:
+    """Every sealed secret of a plan's: row, the account's reference, the plan's, and what is sealed."""
+    rows = session.execute(
+        sa.select(ExportPlan.id, Account.ref, ExportPlan.ref, ExportPlan.sealed)
+        .join(Account, Account.id == ExportPlan.account_id)
+        .where(ExportPlan.sealed != "")
+        .order_by(ExportPlan.id)
+    )
+    return [(number, account_ref, ref, sealed) for number, account_ref, ref, sealed in rows]
+
+
 def exports_since(session: Session, since: datetime) -> tuple[int, datetime | None]:
     """How many exports became whole since then, and when the newest did."""
     row = session.execute(sa.select(sa.func.count(), sa.func.max(Export.ready_at)).where(Export.ready_at >= since)).one()
     return row[0], row[1]
+
+
+@dataclass(frozen=True, slots=True)
+class ExportLine:
+    """An export in a list. `by`: who asked for it, "" for a plan and the terminal."""
+
+    ref: str
+    state: str
+    asked_at: datetime
+    by: str
+    planned: bool
+    history: str
+    step: str
+    done: int
+    total: int
+    ready_at: datetime | None
+    expires_at: datetime | None
+    bytes: int
+    sha256: str
+    names: int
+    downloaded_at: datetime | None
+    delivered_at: datetime | None
+    error: str
+
+    @property
+    def going_on(self) -> bool:
+        """Whether it is still being made."""
+        return self.state in {"waiting", "running"}
+
+
+def exports_of(session: Session, account_id: int, *, most: int = 30) -> tuple[ExportLine, ...]:
+    """The newest exports of an account."""
+    rows = session.execute(
+        sa.select(Export, User.email)
+        .outerjoin(User, User.id == Export.asked_by)
+        .where(Export.account_id == account_id)
+        .order_by(Export.id.desc())
+        .limit(most)
+        .execution_options(populate_existing=True)
+    )
+    return tuple(
+        ExportLine(
+            row.ref, row.state, row.asked_at, email or "", row.plan_id is not None, row.history, row.step, row.done, row.total,
+            row.ready_at, row.expires_at, row.bytes, row.sha256, row.names, row.downloaded_at, row.delivered_at, row.error,
+        )
+        for row, email in rows
+    )  # fmt: skip
+
+
+def export_by_ref(session: Session, account_id: int, ref: str) -> Export | None:
+    """The account's export with this reference."""
+    return session.scalar(sa.select(Export).where(Export.account_id == account_id, Export.ref == ref).with_for_update())
+
+
+def exports_waiting(session: Session, now: datetime) -> list[int]:
+    """Exports that are to be made, and that nobody has in hand."""
+    free = sa.or_(Export.lease_until.is_(None), Export.lease_until <= now)
+    return list(session.scalars(sa.select(Export.id).where(Export.state.in_(("waiting", "running")), free).order_by(Export.id).limit(20)))
+
+
+def deliveries_due(session: Session, now: datetime) -> list[int]:
+    """Exports that are to be handed to their place now."""
+    free = sa.or_(Export.lease_until.is_(None), Export.lease_until <= now)
+    where = (Export.deliver_at.is_not(None), Export.deliver_at <= now, Export.state == "ready", free)
+    return list(session.scalars(sa.select(Export.id).where(*where).order_by(Export.deliver_at).limit(20)))
+
+
+def files_over(session: Session, now: datetime) -> bool:
+    """Whether there are files whose day is over."""
+    where = (Export.state == "ready", Export.expires_at <= now, Export.deliver_at.is_(None))
+    return session.scalar(sa.select(sa.exists().where(*where))) or False

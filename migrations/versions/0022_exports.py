@@ -134,9 +134,6 @@ def upgrade() -> None:
         sa.Column("bytes", BigId, nullable=False),
         sa.Column("sha256", sa.String(length=64), nullable=False),
         sa.Column("names", BigId, nullable=False),
-        sa.Column("token_sha256", sa.String(length=64), nullable=True),
-        sa.Column("token_for", BigId, nullable=True),
-        sa.Column("token_until", Utc(), nullable=True),
         sa.Column("downloaded_at", Utc(), nullable=True),
         sa.Column("deliver_at", Utc(), nullable=True),
         sa.Column("delivered_at", Utc(), nullable=True),
@@ -145,10 +142,8 @@ def upgrade() -> None:
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_exports_account_id_accounts")),
         sa.ForeignKeyConstraint(["asked_by"], ["users.id"], name=op.f("fk_exports_asked_by_users")),
         sa.ForeignKeyConstraint(["plan_id"], ["export_plans.id"], name=op.f("fk_exports_plan_id_export_plans")),
-        sa.ForeignKeyConstraint(["token_for"], ["users.id"], name=op.f("fk_exports_token_for_users")),
         sa.PrimaryKeyConstraint("id", name=op.f("pk_exports")),
         sa.UniqueConstraint("ref", name=op.f("uq_exports_ref")),
-        sa.UniqueConstraint("token_sha256", name=op.f("uq_exports_token_sha256")),
     )
     op.create_index("ix_exports_account", "exports", ["account_id", "id"], unique=False)
     op.create_index(

@@ -18,6 +18,7 @@ from core.backups.kit import Kit
 from core.backups.secret_kinds import COOKIE_KEY, NOT_IN_KIT, SECRETS, Place, Secret, read_settings_lines
 from core.envelope import FILE, KeyFile, kept_key
 from core.envelope import Place as At
+from core.exports.keys import bundle_key
 from core.store.accounts import Account
 from core.store.db import Sessions
 from tests.make import NOW, make_actor
@@ -34,6 +35,7 @@ def place_in(folder: Path, settings: Mapping[str, str] | None = None) -> Place:
     kept_key(folder / "secret-key")
     keys.drill_identity(folder)
     KeyFile(folder / FILE).seal(b"", SOMEWHERE)
+    bundle_key(folder, "keys.example")
     keeper = Keeper(folder / "log")
     keeper.prepare()
     keeper.key()
@@ -50,6 +52,7 @@ def kit_of(place: Place, at: datetime = NOW) -> Kit:
 def test_the_kit_holds_what_a_restored_installation_needs(tmp_path: Path) -> None:
     made = kit_of(place_in(tmp_path))
     assert dict(made.secrets) == {
+        "bundle-keys": (tmp_path / "bundle-keys").read_bytes(),
         "cookie-key": (tmp_path / "secret-key").read_bytes(),
         "drill-key": seal.recipient_of(keys.drill_identity(tmp_path)).encode(),
         "log-key": (tmp_path / "log" / "key").read_bytes(),
@@ -181,7 +184,7 @@ def test_it_is_laid_out_for_a_restored_installation(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     made = kit_of(place_in(tmp_path / "old", settings))
     written = kit.lay_out(made, tmp_path / "new")
-    assert [path.name for path in written] == ["secret-key", "wrapping-keys", "key", "erased", "settings.env", "pgbackrest.conf"]
+    assert [path.name for path in written] == ["secret-key", "wrapping-keys", "bundle-keys", "key", "erased", "settings.env", "pgbackrest.conf"]
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     assert kept_key(tmp_path / "new" / "secret-key") == (tmp_path / "old" / "secret-key").read_text()
@@ -267,6 +270,8 @@ NO_SECRETS = {
     "settings-seen": "keyed digests of settings",
     "status": "what was measured, and what is published",
     "address": "where the portal is",
+    "exports": "what accounts took out, for a day",
+    "imports": "files that people handed in, until they are applied or dropped",
     "backups": "sealed files",
     "broker": "a queue of names and row numbers, flushed at will",
     "keychest.db": "the database: a backup holds it",

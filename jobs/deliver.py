@@ -1,0 +1,95 @@
+"""Exports that plans made, handed to the accounts' own places."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+from typing import Final
+
+from core.actions.export_plans import record_delivered, record_undelivered, take_delivery_of
+from core.actions.policy import Actor
+from core.channels import Letter
+from core.channels.mail import MailChannel, spelled
+from core.envelope import NotOpenedError
+from core.exports.places import Parcel, hand_over, read_secret
+from core.net.provider import trusting
+from core.net.web import Undelivered, Way
+from core.seal import Recipient, seal
+from core.store.accounts import account_names, account_refs, accounts_allowed
+from core.store.exports import Export, ExportPlan, plan_place
+from jobs.context import Context
+from jobs.exports import folder
+
+WORKER: Final = Actor(worker=True)
+LEASE: Final = timedelta(hours=2)
+MOST_MAILED: Final = 5_000_000
+log = logging.getLogger("keychest.deliver")
+
+
+def deliver(context: Context, export_id: int) -> None:
+    """Hand one export to its place. What does not get there is told, and tried again."""
+    with context.sessions.writing() as session:
+        taken = take_delivery_of(session, export_id, lease=LEASE, now=context.now())
+        session.expunge_all()
+    if taken is None or taken[1] is None:
+        return
+    export, plan = taken
+    try:
+        _hand_over(context, export, plan)
+    except (Undelivered, NotOpenedError) as error:
+        _undelivered(context, export, str(error), again=getattr(error, "again", False))
+    except OSError as error:
+        _undelivered(context, export, f"The file cannot be read here: {error.strerror}.", again=True)
+    else:
+        with context.sessions.writing() as session:
+            record_delivered(session, WORKER, export_id=export.id, now=context.now())
+        log.info("an export is at its place (%s)", plan.place)
+
+
+def _undelivered(context: Context, export: Export, error: str, *, again: bool) -> None:
+    log.info("an export did not reach its place")
+    with context.sessions.writing() as session:
+        record_undelivered(session, WORKER, export_id=export.id, error=error, again=again, now=context.now())
+
+
+def _hand_over(context: Context, export: Export, plan: ExportPlan) -> None:
+    with context.sessions.reading() as session:
+        ref = account_refs(session, [plan.account_id])[plan.account_id]
+        name = account_names(session, [plan.account_id])[plan.account_id]
+        allowed = plan.account_id in accounts_allowed(session, context.scan_allow_accounts)
+    parcel = _parcel(context, export, plan)
+    if plan.place == "mail":
+        _mail(context, plan, parcel, name)
+        return
+    secret = read_secret(context.keys.open(plan.sealed, plan_place(ref, plan.ref)))
+    way = Way(context.resolvers, context.scan_allow if allowed else (), trusting(context.extra_roots))
+    hand_over(plan.place, plan.address, secret, parcel, way)
+
+
+def _parcel(context: Context, export: Export, plan: ExportPlan) -> Parcel:
+    """The file, sealed to the account's own key where it gave one. Sealing differs each time, so the sealed file is kept for all tries."""
+    at = export.ready_at or context.now()
+    path, name = folder(context.data) / export.file, f"keychest-{at:%Y-%m-%d-%H%M}.zip"
+    if not plan.recipient:
+        return Parcel(name, path, export.bytes, export.sha256, export.ref, context.now())
+    sealed = path.with_name(f"{path.name}.gz.age")
+    fresh = sealed.with_name(f"{sealed.name}.part")
+    with path.open("rb") as plain, fresh.open("wb") as into:
+        told = seal(plain, into, [Recipient(plan.recipient)], compress=False)
+    fresh.replace(sealed)
+    return Parcel(f"{name}.gz.age", sealed, told.bytes, told.sha256, export.ref, context.now())
+
+
+def _mail(context: Context, plan: ExportPlan, parcel: Parcel, account: str) -> None:
+    """Attached where it is small; else who asked for it is told where it is. Raises Undelivered."""
+    small = parcel.size <= MOST_MAILED
+    how = (
+        "It is attached." if small else f"It is too large for a mail. For 24 hours it is found under Exports: {context.public_url}/exports"
+    )
+    subject = f"The {plan.every} export of {spelled(account)}"
+    text = f"{subject}. {how}\n\nIt has {parcel.size:,} bytes. Its SHA-256 is\n{parcel.sha256}\n"
+    file = (parcel.name, parcel.path.read_bytes()) if small else None
+    letter = Letter(parcel.ref, plan.address, subject, text, context.public_url, parcel.at, file=file)
+    delivery = MailChannel(context.smtp_url, context.mail_from, context.data / "outbox").post(letter, lambda: True)
+    if delivery.outcome == "failed":
+        raise Undelivered(delivery.error)
