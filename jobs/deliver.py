@@ -31,9 +31,9 @@ def deliver(context: Context, export_id: int) -> None:
     with context.sessions.writing() as session:
         taken = take_delivery_of(session, export_id, lease=LEASE, now=context.now())
         session.expunge_all()
-    if taken is None or taken[1] is None:
+    export, plan = taken if taken is not None else (None, None)
+    if export is None or plan is None:
         return
-    export, plan = taken
     try:
         _hand_over(context, export, plan)
     except (Undelivered, NotOpenedError) as error:
@@ -83,9 +83,7 @@ def _parcel(context: Context, export: Export, plan: ExportPlan) -> Parcel:
 def _mail(context: Context, plan: ExportPlan, parcel: Parcel, account: str) -> None:
     """Attached where it is small; else who asked for it is told where it is. Raises Undelivered."""
     small = parcel.size <= MOST_MAILED
-    how = (
-        "It is attached." if small else f"It is too large for a mail. For 24 hours it is found under Exports: {context.public_url}/exports"
-    )
+    how = "It is attached." if small else f"Too large for a mail, it is found for 24 hours under {context.public_url}/exports"
     subject = f"The {plan.every} export of {spelled(account)}"
     text = f"{subject}. {how}\n\nIt has {parcel.size:,} bytes. Its SHA-256 is\n{parcel.sha256}\n"
     file = (parcel.name, parcel.path.read_bytes()) if small else None

@@ -28,6 +28,7 @@ PUBLIC: Final[Mapping[str, str]] = {
     "log.checkpoint": "what anybody needs to check the log; it names nobody",
     "log.tile": "as checkpoint: hashes, and entries in coarse form",
     "log.continued": "as checkpoint: the number of the next log",
+    "exports.read_calendar": "the address itself is the proof: 256 random bits, until somebody closes the calendar",
     "access.reports": "a host's signature on each report says who it is; what is not signed by a trusted key changes nothing but a count",
     "status.show": "the status page is for everybody; it is made of one public value, which holds nothing of any account",
     "status.measures": "as status.show: what was promised in public",

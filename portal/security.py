@@ -9,9 +9,13 @@ from flask import Flask, Response, abort, request
 from flask_wtf.csrf import CSRFProtect
 from werkzeug.middleware.proxy_fix import ProxyFix
 
+from core.actions.policy import Permission, permissions
+from portal.identity import who
 from portal.parts import SAFE_METHODS, Parts, parts
 
 MOST_BODY_BYTES: Final = 3 * 1024 * 1024
+UPLOAD_BYTES: Final = 60_000_000
+"""What may be handed in for an import, by who may import; waitress takes a little more (wsgi.py)."""
 _POLICY: Final = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
     "form-action 'self'; base-uri 'none'; frame-ancestors 'none'"
@@ -50,12 +54,20 @@ def install(app: Flask, given: Parts) -> None:
     if given.trusted_proxies:
         count = given.trusted_proxies
         app.wsgi_app = ProxyFix(app.wsgi_app, x_for=count, x_proto=count)  # type: ignore[method-assign]
+    app.before_request(_make_room)
     app.before_request(_refuse_foreign)
     app.before_request(_refuse_nul)
     tokens = CSRFProtect(app)
     for view in UNTOKENED:
         tokens.exempt(view)
     app.after_request(_protect)
+
+
+def _make_room() -> None:
+    """Files for an import are larger than anything that is typed. Strangers hand none in."""
+    actor = who() if request.method == "POST" and request.endpoint == "imports.hand" else None
+    if actor is not None and Permission.IMPORT in permissions(actor):
+        request.max_content_length = UPLOAD_BYTES
 
 
 def _refuse_foreign() -> None:

@@ -120,7 +120,7 @@ PGBACKREST: Final = Secret(
 )
 SETTINGS: Final = Secret("settings", "every setting that was set, passwords included", _settings)
 WRAPPING_KEYS: Final = Secret(
-    "wrapping-keys", "they open the secrets of authenticator apps and of places of exports: without them nobody with a second factor gets in",
+    "wrapping-keys", "they open the secrets of apps and of places for exports: without them nobody with a second factor gets in",
     _wrapping_keys, Path(FILE), _opens_every_record,
 )  # fmt: skip
 BUNDLE_KEYS: Final = Secret(

@@ -19,9 +19,9 @@ from typing import Final, Literal
 from urllib.parse import quote, unquote, urlsplit
 
 import asyncssh
-from botocore.auth import S3SigV4Auth
-from botocore.awsrequest import AWSRequest
-from botocore.credentials import Credentials
+from botocore.auth import S3SigV4Auth  # type: ignore[import-untyped]
+from botocore.awsrequest import AWSRequest  # type: ignore[import-untyped]
+from botocore.credentials import Credentials  # type: ignore[import-untyped]
 
 from core.net.web import Undelivered, Way, dial, send
 

@@ -127,6 +127,30 @@ def soonest(session: Session, reach: Reach) -> Iterator[Any]:
     )
 
 
+def standing_of(session: Session, reach: Reach) -> Iterator[Any]:
+    """As `soonest`, by what it watches."""
+    return session.execute(
+        sa.select(Watch.name, Watch.port, Watch.starttls, Watch.address, Watch.state, Watch.ends_at, Watch.sentence)
+        .where(Watch.account_id == reach.account_id, reach.there(Watch))
+        .order_by(*_key(session)),
+        execution_options=_STREAM,
+    )
+
+
+def served_digests(session: Session, reach: Reach) -> list[str]:
+    """The digests of all certificates in chains that the account's watches see served now, sorted."""
+    rows = session.execute(
+        sa.select(Observation.chain)
+        .join(Current, Current.observation_id == Observation.id)
+        .join(Watch, Watch.endpoint_id == Current.endpoint_id)
+        .where(
+            Watch.account_id == reach.account_id, reach.there(Watch), Current.gone_at.is_(None), Current.last_seen_at >= Watch.since_at,
+        ),
+        execution_options=_STREAM,
+    )  # fmt: skip
+    return sorted({digest for (chain,) in rows for digest in chain})
+
+
 def observations_of(session: Session, reach: Reach) -> Iterator[Any]:
     """What the account's watches saw, raw as the driver gives it: instants and JSON are not read here, for there may be a million.
 

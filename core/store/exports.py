@@ -196,3 +196,66 @@ def files_over(session: Session, now: datetime) -> bool:
     """Whether there are files whose day is over."""
     where = (Export.state == "ready", Export.expires_at <= now, Export.deliver_at.is_(None))
     return session.scalar(sa.select(sa.exists().where(*where))) or False
+
+
+@dataclass(frozen=True, slots=True)
+class PlanLine:
+    """A plan in a list. `sealed_to`: a public key of the account's own, "" for none."""
+
+    ref: str
+    every: str
+    history: str
+    place: str
+    address: str
+    sealed_to: str
+    next_at: datetime
+    last_at: datetime | None
+    delivered_at: datetime | None
+    error: str
+    failures: int
+
+
+def plans_of(session: Session, account_id: int) -> tuple[PlanLine, ...]:
+    """The plans of an account, the oldest first, each with when one of its exports last reached its place."""
+    newest = sa.select(sa.func.max(Export.delivered_at)).where(Export.plan_id == ExportPlan.id).correlate(ExportPlan).scalar_subquery()
+    rows = session.execute(
+        sa.select(ExportPlan, newest).where(ExportPlan.account_id == account_id, ExportPlan.deleted_at.is_(None)).order_by(ExportPlan.id)
+    )
+    return tuple(
+        PlanLine(
+            row.ref, row.every, row.history, row.place, row.address, row.recipient, row.next_at, row.last_at, delivered, row.last_error,
+            row.failures,
+        )
+        for row, delivered in rows
+    )  # fmt: skip
+
+
+@dataclass(frozen=True, slots=True)
+class CalendarLine:
+    """A calendar in a list. `by` opened it."""
+
+    ref: str
+    name: str
+    by: str
+    created_at: datetime
+
+
+def calendars_of(session: Session, account_id: int) -> tuple[CalendarLine, ...]:
+    """Calendars that can be read, the oldest first."""
+    rows = session.execute(
+        sa.select(Calendar, User.email)
+        .outerjoin(User, User.id == Calendar.created_by)
+        .where(Calendar.account_id == account_id, Calendar.revoked_at.is_(None))
+        .order_by(Calendar.id)
+    )
+    return tuple(CalendarLine(row.ref, row.name, email or "", row.created_at) for row, email in rows)
+
+
+def calendar_of(session: Session, token_sha256: str) -> tuple[int, str] | None:
+    """The account whose calendar this is, and its name; None where it was closed, or the account is in the bin."""
+    row = session.execute(
+        sa.select(Account.id, Account.name)
+        .join(Calendar, Calendar.account_id == Account.id)
+        .where(Calendar.token_sha256 == token_sha256, Calendar.revoked_at.is_(None), Account.deleted_at.is_(None))
+    ).first()
+    return (row[0], row[1]) if row is not None else None
