@@ -4,6 +4,23 @@ A function here either checks policy and appends an event, or stands below with 
 """
 
 QUIET = {
+    "apply_wanted": "asks core.actions.imports.apply_import, which appends the event",
+    "become_responsible": "part of joining an account, which appends the event",
+    "bring": "part of an import, which appends the event",
+    "drop_old_imports": "files that nobody wanted; nothing of them was taken",
+    "expire_exports": "removes files whose day is over; the rows stay",
+    "hold_import": "a lease is the worker's own book-keeping",
+    "move_tags": "part of writing on cards, which appends the event",
+    "note_export": "how far an export is; its end is the event",
+    "plan_exports": "what a plan wants; each export's end is the event",
+    "put_cards": "part of an import and of undoing it, which append the event",
+    "record_preview": "what a file would do; nothing is changed by it",
+    "refuse_import": "a file that cannot be taken; nothing is changed by it",
+    "take_back": "part of undoing an import, which appends the event",
+    "take_delivery_of": "a lease is the worker's own book-keeping",
+    "take_export": "a lease is the worker's own book-keeping",
+    "take_import": "a lease is the worker's own book-keeping",
+    "write_cards": "part of an import, which appends the event",
     "ask_spot_check": "a stranger's question, deleted after a day; it touches nobody's data",
     "beat": "a process says that it is alive; nobody owns that",
     "begin_sign_in": "part of signing in, which appends the event",

@@ -132,7 +132,7 @@ def use_link(session: Session, actor: Actor, *, token_sha256: str, now: datetime
     if row is None or letter.user_id not in owners:
         raise Refused(_GONE)
     letter.used_at = now
-    _downloaded(session, actor, row, now)
+    append(session, _downloaded(session, actor, row, now))
     return row
 
 
@@ -143,14 +143,14 @@ def download_export(session: Session, actor: Actor, *, ref: str, checked: Checke
     row = export_by_ref(session, account_id, ref)
     if row is None or row.state != "ready":
         raise Refused(_GONE)
-    _downloaded(session, actor, row, now)
+    append(session, _downloaded(session, actor, row, now))
     return row
 
 
-def _downloaded(session: Session, actor: Actor, row: Export, now: datetime) -> None:
+def _downloaded(session: Session, actor: Actor, row: Export, now: datetime) -> Event:
     row.downloaded_at = now
     ref = session.get_one(Account, row.account_id).ref
-    append(session, Event("export.downloaded.v1", now, actor.name, ref, {}, {"export": row.ref, "sha256": row.sha256}))
+    return Event("export.downloaded.v1", now, actor.name, ref, {}, {"export": row.ref, "sha256": row.sha256})
 
 
 def told_taken(session: Session, actor: Actor, *, account_ref: str, made: Made, now: datetime) -> None:

@@ -15,6 +15,7 @@ from sqlalchemy.orm import Session
 
 from audit.log import Event, append
 from core.actions.accounts import UNKNOWN, Caller, NewSignIn, begin_sign_in, look_at, require_address, token_sha256
+from core.actions.import_cards import become_responsible
 from core.actions.letters import end_letters, tell_by_mail, write_letter
 from core.actions.passwords import PasswordHash
 from core.actions.policy import ROLES, Actor, Permission, Refused, require, require_person
@@ -223,6 +224,7 @@ def _enter(session: Session, invitation: Invitation, user: User, now: datetime) 
     """The account's name. Who is in it by another way meanwhile keeps the role they have."""
     if _membership(session, invitation.account_id, user.id) is None:
         session.add(Membership(account_id=invitation.account_id, user_id=user.id, role=invitation.role, created_at=now, deleted_at=None))
+        become_responsible(session, invitation.account_id, user.id, user.email, now)
     invitation.accepted_at = now
     session.flush()
     return session.get_one(Account, invitation.account_id).name

@@ -11,7 +11,8 @@ from sqlalchemy.orm import Session
 
 from core.exports.lines import certificate_of, instant, or_none, pem_of
 from core.exports.shapes import line_of
-from core.exports.write import CERTIFICATE_COLUMNS, table_lines
+from core.exports.streams import table_lines
+from core.exports.write import CERTIFICATE_COLUMNS
 from core.net.text import u_label
 from core.store import exported
 from core.store.cards import BLANK

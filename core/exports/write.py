@@ -5,10 +5,8 @@ The place it is written to need not be seekable. Equal data gives equal bytes.
 
 from __future__ import annotations
 
-import csv
 import hashlib
 import heapq
-import io
 import json
 import zipfile
 from collections import deque
@@ -17,7 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import IO, Any, BinaryIO, Final
+from typing import Any, BinaryIO, Final
 
 from sqlalchemy.orm import Session
 
@@ -46,14 +44,13 @@ from core.exports.keys import BundleKey
 from core.exports.lines import Chains, certificate_of, incident_lines, instant, observation_lines, or_none, pem_of
 from core.exports.page import Page, page_of
 from core.exports.shapes import line_of
-from core.exports.tables import cell
+from core.exports.streams import Counted, blocks, once, table_lines
 from core.store import exported
 from core.store.cards import BLANK
 from core.store.db import Sessions, postgresql
 from core.store.exported import Reach
 
 _LEVEL: Final = 1
-_BLOCK: Final = 1 << 18
 _WAITING: Final = 8
 _SAY_EACH: Final = 5_000
 CERTIFICATE_COLUMNS: Final = ("sha256", "subject", "issuer", "serial", "not_before", "not_after", "key", "spki_sha256", "unreadable")
@@ -111,7 +108,7 @@ def write_bundle(
     """
     account = exported.account_of(session, account_id)
     reach = Reach(account_id, account.deleted_at, since(history, now), history=history != "none")
-    counted = _Counted(into)
+    counted = Counted(into)
     with zipfile.ZipFile(counted, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive, ThreadPoolExecutor(1) as beside:
         bundle = _Bundle(session, reach, archive, beside, say, exported.counted(session, reach))
         bundle.members()
@@ -182,14 +179,14 @@ class _Bundle:
             chains.bring(",".join(certificates))
         own = observation_lines(exported.observations_of(self.session, self.reach), chains)
         theirs = (((*row[:6], instant(row[6]), *row[7:]), row[8]) for row in exported.imported_observations_of(self.session, self.reach))
-        for line in _once(heapq.merge(own, theirs)):
+        for line in once(heapq.merge(own, theirs)):
             chains.name(line)
             yield line
 
     def _incidents(self) -> Iterator[str]:
         own = incident_lines(exported.incidents_of(self.session, self.reach))
         theirs = (((*row[:4], instant(row[4]), *row[5:]), row[6]) for row in exported.imported_incidents_of(self.session, self.reach))
-        return _once(heapq.merge(own, theirs))
+        return once(heapq.merge(own, theirs))
 
     def _certificates(self, digests: list[str]) -> None:
         def each() -> Iterator[tuple[dict[str, Any], bytes]]:
@@ -249,7 +246,7 @@ class _Bundle:
                 digest.update(block)
                 file.write(block)
 
-            for block in _blocks(texts):
+            for block in blocks(texts):
                 size += len(block)
                 waiting.append(self.beside.submit(put, block))
                 if len(waiting) > _WAITING:
@@ -260,59 +257,5 @@ class _Bundle:
         return digest.hexdigest()
 
 
-def table_lines(columns: Iterable[str], rows: Iterable[Iterable[str]]) -> Iterator[str]:
-    """A table as CSV (RFC 4180), whose cells no spreadsheet takes for a formula."""
-    written = io.StringIO()
-    writer = csv.writer(written, lineterminator="\r\n")
-    writer.writerow(columns)
-    for row in rows:
-        writer.writerow([cell(each) for each in row])
-        yield written.getvalue()
-        written.seek(0)
-        written.truncate()
-    yield written.getvalue()
-
-
 def _plain(value: Any) -> str:
     return "" if value is None else " ".join(value) if isinstance(value, list) else str(value)
-
-
-def _once(lines: Iterable[tuple[tuple[Any, ...], str]]) -> Iterator[str]:
-    before = ""
-    for _, line in lines:
-        if line != before:
-            yield line
-            before = line
-
-
-def _blocks(texts: Iterable[str]) -> Iterator[bytes]:
-    held, size = [], 0
-    for text in texts:
-        held.append(text)
-        size += len(text)
-        if size >= _BLOCK:
-            yield "".join(held).encode()
-            held, size = [], 0
-    if held:
-        yield "".join(held).encode()
-
-
-class _Counted(io.RawIOBase):
-    """Counts and digests what goes through; it cannot go back."""
-
-    def __init__(self, into: IO[bytes]) -> None:
-        super().__init__()
-        self._into = into
-        self.bytes = 0
-        self.digest = hashlib.sha256()
-
-    def writable(self) -> bool:
-        """It is."""
-        return True
-
-    def write(self, block: Any) -> int:
-        """All of it."""
-        self.digest.update(block)
-        self._into.write(block)
-        self.bytes += len(block)
-        return len(block)

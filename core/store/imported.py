@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -115,3 +116,52 @@ def certificates_brought(session: Session, account_id: int) -> set[str]:
 def changes_of(session: Session, import_id: int) -> Iterable[ImportChange]:
     """What an import changed, the last thing first."""
     return session.scalars(sa.select(ImportChange).where(ImportChange.import_id == import_id).order_by(ImportChange.id.desc()))
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtLine:
+    """An imported observation as a page shows it. `failure`: what was wrong, "" where a certificate was served."""
+
+    seen_at: datetime
+    address: str
+    failure: str
+    tls: str
+    leaf: str
+    brought_at: datetime | None
+
+
+def brought_of(session: Session, account_id: int, key: Key, *, most: int) -> tuple[tuple[BroughtLine, ...], int]:
+    """The newest imported observations of one watch, and how many there are in all."""
+    i = ImportedObservation
+    own = (i.account_id == account_id, i.deleted_at.is_(None), i.name == key[0], i.port == key[1], i.starttls == key[2], i.fixed == key[3])
+    count = session.scalar(sa.select(sa.func.count()).select_from(i).where(*own)) or 0
+    if not count:
+        return (), 0
+    rows = session.execute(
+        sa.select(i.line, i.seen_at, i.address, Import.applied_at)
+        .join(Import, Import.id == i.import_id)
+        .where(*own)
+        .order_by(i.seen_at.desc(), i.id.desc())
+        .limit(most)
+    ).all()
+    lines = [json.loads(row.line) for row in rows]
+    chains = _leaves(session, account_id, {line["chain"] for line in lines if line["chain"]})
+    return tuple(
+        BroughtLine(
+            row.seen_at, row.address, (line["failure"] or {}).get("message") or "", (line["tls"] or {}).get("version") or "",
+            chains.get(line["chain"] or "", ""), row.applied_at,
+        )
+        for row, line in zip(rows, lines, strict=True)
+    ), count  # fmt: skip
+
+
+def _leaves(session: Session, account_id: int, names: set[str]) -> dict[str, str]:
+    """The subject of the leaf of each of these chains, as it was brought."""
+    where = (ImportedChain.account_id == account_id, ImportedChain.deleted_at.is_(None), ImportedChain.chain.in_(names))
+    chains = session.execute(sa.select(ImportedChain.chain, ImportedChain.certificates).where(*where))
+    first = {chain: certificates[0] for chain, certificates in chains if certificates}
+    c = ImportedCertificate
+    own = (c.account_id == account_id, c.deleted_at.is_(None), c.sha256.in_(first.values()))
+    rows = session.execute(sa.select(c.sha256, c.line).where(*own))
+    subjects = {sha256: json.loads(line).get("subject") or "" for sha256, line in rows}
+    return {chain: subjects.get(leaf, "") for chain, leaf in first.items()}

@@ -5,6 +5,7 @@ from __future__ import annotations
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
+from core.actions.exports import ask_export_of_binned
 from core.actions.own_account import LONGEST_NAME, make_account, rename_account, require_factors, restore_account
 from core.actions.policy import Actor, Permission, Refused, require_person
 from core.actions.removals import remove_account
@@ -110,6 +111,21 @@ def restore(actor: Actor) -> ResponseReturnValue:
     return redirect("/domains", 303)
 
 
+@views.post("/export")
+@by_address
+@gate(Permission.CHANGE_SELF)
+def export(actor: Actor) -> ResponseReturnValue:
+    """Have an account exported that lies in the bin."""
+    checked = proof.typed("export_proof")
+    try:
+        with acting() as session:
+            ask_export_of_binned(session, actor, ref=request.form.get("ref", ""), checked=checked, now=now())
+    except Refused as refused:
+        return _page(actor, refused)
+    tell("live", "The export is being made. You get a mail with a link when it is whole.")
+    return redirect("/account", 303)
+
+
 def _own() -> SignedIn:
     return found(person())
 
@@ -127,6 +143,6 @@ def _page(actor: Actor, refused: Refused | None = None) -> ResponseReturnValue:
         may_make=not mine or parts().sign_up == "open",
         longest=LONGEST_NAME,
         typed={name: request.form.get(name, "")[:1_000] if refused is not None else "" for name in ("name", "new_name")},
-        errors={"name": "", "new_name": "", "factor_proof": "", "remove_proof": "", "": ""}
+        errors={"name": "", "new_name": "", "factor_proof": "", "remove_proof": "", "export_proof": "", "": ""}
         | ({refused.field: str(refused)} if refused is not None else {}),
     )

@@ -17,6 +17,7 @@ from core.scanner.certificate import known_certificate
 from core.scanner.checks import CHECKS
 from core.store.accounts import accounts_allowed
 from core.store.cards import written_on
+from core.store.imported import brought_of
 from core.store.standing import Found, Standing, ders, found_now, history, seen_now, standing
 from core.store.teams import team
 from portal import charts, drawn
@@ -27,7 +28,7 @@ from portal.html import page, tell
 from portal.parts import acting, now, parts, reading
 
 views = Blueprint("endpoints", __name__, url_prefix="/endpoints")
-_CHANGES = 12
+_CHANGES, _BROUGHT = 12, 20
 _MACHINE = {
     "added": "{} is watched on its own from now on. Its first scan is on its way.",
     "restored": "The watch of {} came back from the bin, and is scanned again.",
@@ -97,7 +98,9 @@ def _page(
     watched = found(standing(reading(), account_id, ref))
     shown = _standing(watched) | _history(watched, request.args.get("before", ""))
     shown |= card_values(written_on(reading(), [watched.domain_id])[watched.domain_id], card, refused)
+    key = (watched.name, watched.port, watched.starttls, watched.address)
     shown["people"] = team(reading(), account_id)
+    shown["brought"], shown["brought_in_all"] = brought_of(reading(), account_id, key, most=_BROUGHT)
     may = {
         "may_scan": allows(actor.role, Permission.SCAN_NOW),
         "may_remove": allows(actor.role, Permission.REMOVE_DOMAINS),

@@ -39,6 +39,7 @@ def show(actor: Actor) -> ResponseReturnValue:
 
 
 @views.post("")
+@by_address
 @gate(Permission.EXPORT)
 def ask(actor: Actor) -> ResponseReturnValue:
     """Have an export made."""
@@ -61,7 +62,7 @@ def show_link(actor: Actor, token: str) -> ResponseReturnValue:
 
 
 @views.post("/get/<token>")
-@gate(Permission.SEE_SELF)
+@gate(Permission.CHANGE_SELF)
 def use(actor: Actor, token: str) -> ResponseReturnValue:
     """The file, once."""
     try:
@@ -74,6 +75,7 @@ def use(actor: Actor, token: str) -> ResponseReturnValue:
 
 
 @views.post("/<ref>/download")
+@by_address
 @gate(Permission.EXPORT)
 def download(actor: Actor, ref: str) -> ResponseReturnValue:
     """The file, for who types their password."""
@@ -95,7 +97,7 @@ def _sent(row: Export) -> ResponseReturnValue:
 
 
 @views.get("/plan")
-@gate(Permission.EXPORT)
+@gate(Permission.READ)
 def show_plan(actor: Actor) -> ResponseReturnValue:
     """The form of a new plan, for one kind of place."""
     require(actor, Permission.EXPORT)
@@ -103,6 +105,7 @@ def show_plan(actor: Actor) -> ResponseReturnValue:
 
 
 @views.post("/plan")
+@by_address
 @gate(Permission.EXPORT)
 def plan(actor: Actor) -> ResponseReturnValue:
     """Have exports made by themselves. The answer is the one page that shows a webhook's secret."""
@@ -140,6 +143,7 @@ def change_plan(actor: Actor, ref: str) -> ResponseReturnValue:
 def take_list(actor: Actor, name: str) -> ResponseReturnValue:
     """One list as a file."""
     account_id = require(actor, Permission.READ)
+    require_person(actor)  # who looks for others takes nothing along
     kind, _ = found(LISTS.get(name))
     reach = Reach(account_id, None)
     with acting() as session:

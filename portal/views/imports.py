@@ -37,7 +37,7 @@ _BLOCK: Final = 1 << 20
 
 
 @views.get("")
-@gate(Permission.IMPORT)
+@gate(Permission.READ)
 def show(actor: Actor) -> ResponseReturnValue:
     """The page."""
     return _page(actor)
@@ -82,7 +82,7 @@ def _keep(actor: Actor, stream: IO[bytes], name: str) -> str:
 
 
 @views.get("/<ref>")
-@gate(Permission.IMPORT)
+@gate(Permission.READ)
 def show_one(actor: Actor, ref: str) -> ResponseReturnValue:
     """What the file would do, or did. The fragment asks for itself again while a worker is at it."""
     return _one(found(import_by_ref(reading(), require(actor, Permission.IMPORT), ref)))

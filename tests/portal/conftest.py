@@ -26,6 +26,7 @@ from audit.tables import OutboxEvent
 from core.actions.accounts import accept_welcome, create_user
 from core.actions.passwords import hash_password
 from core.actions.policy import Actor
+from core.backups.plan import Plan
 from core.envelope import FILE, KeyFile
 from core.store.accounts import LoginSession, Membership, User, user_by_email
 from core.store.base import new_ref
@@ -175,6 +176,7 @@ def parts(people: People, tmp_path: Path) -> Parts:
         mail_is_kept=False,
         now=lambda: NOW + timedelta(minutes=1),
         keys=KeyFile(tmp_path / FILE),
+        plan=Plan(tmp_path, production=False, database_url="sqlite:///:memory:"),
     )
 
 

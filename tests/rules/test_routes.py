@@ -31,7 +31,10 @@ def test_every_route_has_a_gate_or_a_reason(app: Flask) -> None:
     assert all(len(reason) > 10 for reason in PUBLIC.values())
 
 
-TAKEN_ALONG = {"/activity/download": "changes nothing that anybody sees, and the log is told who took it along"}
+TAKEN_ALONG = {
+    "/activity/download": "changes nothing that anybody sees, and the log is told who took it along",
+    "/exports/lists/<name>": "changes nothing that anybody sees, and the log is told who took it along",
+}
 """What who may read may post."""
 
 

@@ -160,6 +160,7 @@ def test_a_live_key_that_is_not_the_kits_is_told(tmp_path: Path) -> None:
         "The recovery kit holds 'wrapping-key', which this version does not know.",
         "The cookie-key in use is not in the recovery kit",
         "The wrapping-keys in use is not in the recovery kit",
+        "The bundle-keys in use is not in the recovery kit",
         "The log-key in use is not in the recovery kit",
         "The log-erased in use is not in the recovery kit",
         "The drill-key in use is not in the recovery kit",
@@ -184,7 +185,8 @@ def test_it_is_laid_out_for_a_restored_installation(tmp_path: Path) -> None:
     (tmp_path / "old").mkdir()
     made = kit_of(place_in(tmp_path / "old", settings))
     written = kit.lay_out(made, tmp_path / "new")
-    assert [path.name for path in written] == ["secret-key", "wrapping-keys", "bundle-keys", "key", "erased", "settings.env", "pgbackrest.conf"]
+    names = ["secret-key", "wrapping-keys", "bundle-keys", "key", "erased", "settings.env", "pgbackrest.conf"]
+    assert [path.name for path in written] == names
     assert {path.stat().st_mode & 0o777 for path in written} == {0o600}
     assert (tmp_path / "new").stat().st_mode & 0o777 == 0o700
     assert kept_key(tmp_path / "new" / "secret-key") == (tmp_path / "old" / "secret-key").read_text()
