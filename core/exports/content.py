@@ -13,6 +13,7 @@ from core.exports.read import Bundle, open_bundle
 from core.net.lists import read_address
 from core.net.names import Listed, NameRefused, read_name
 from core.net.upgrades import PROTOCOLS
+from core.render import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,9 +67,9 @@ def _of(bundle: Bundle) -> Content:
     people = tuple(each["email"] for each in bundle.lines(MEMBERS_OF))
     told = [*bundle.told]
     if people:
-        told.append(f"It lists {len(people):,} people and their roles. Nobody is let in by a file: invite them under Team.")
+        told.append(f"It lists {plural(len(people), 'person', 'people')} with a role. Nobody is let in by a file: invite them under Team.")
     if settings["plans"]:
-        told.append(f"It lists {len(settings['plans']):,} plans of exports without their secrets: set them up anew under Exports.")
+        told.append(f"It lists {plural(len(settings['plans']), 'plan')} of exports without their secrets: set them up anew under Exports.")
     sum(1 for _ in bundle.lines(CHANNELS))  # looked at, since a bundle is whole or refused; mail goes to members
     return Content(
         "bundle", tuple(wanted), tuple(unread), tuple(told), bundle.version, bundle.trust, bundle.signer, account["name"],
