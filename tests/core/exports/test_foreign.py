@@ -59,7 +59,7 @@ KUMA = {
     "notificationList": [{"id": 1, "name": "Slack", "config": '{"slackwebhookURL":"https://hooks.example/CANARY-SECRET"}'}],
     "monitorList": [
         {"type": "http", "name": "Shop", "url": "https://shop.example/cart", "description": "Front", "active": True,
-         "tags": [{"name": "prod", "value": ""}, {"name": "team", "value": "web"}], "expiryNotification": True, "basic_auth_pass": "CANARY"},
+         "tags": [{"name": "prod", "value": ""}, {"name": "team", "value": "web"}], "basic_auth_pass": "CANARY"},
         {"type": "keyword", "name": "Login", "url": "https://login.example:8443/", "active": False},
         {"type": "http", "name": "Plain", "url": "http://plain.example/"},
         {"type": "port", "name": "Mail", "hostname": "mail.example", "port": 993},
