@@ -115,6 +115,7 @@ def send(
 def _line(host: str, port: int, way: Way, within_s: float) -> Iterator[http.client.HTTPConnection]:
     """A connection that ends after so many seconds, whatever the other side does meanwhile."""
     plain = dial(host, port, way)
+    plain.settimeout(min(CONNECT_S, within_s))
     try:
         secured = way.tls.wrap_socket(plain, server_hostname=host)
     except (OSError, ValueError) as error:

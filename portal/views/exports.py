@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from flask import Blueprint, Response, abort, redirect, request, send_file
+from flask import Blueprint, Response, abort, redirect, request, send_file, stream_with_context
 from flask.typing import ResponseReturnValue
 
 from core.actions.accounts import token_sha256
@@ -149,7 +149,7 @@ def take_list(actor: Actor, name: str) -> ResponseReturnValue:
     with acting() as session:
         list_downloaded(session, actor, name=name, rows=counted(session, Reach(account_id, None, history=False)), now=now())
     named = f'attachment; filename="keychest-{now():%Y-%m-%d}-{name}"'
-    return Response(_streamed(name, reach), content_type=kind, headers={"Content-Disposition": named})
+    return Response(stream_with_context(_streamed(name, reach)), content_type=kind, headers={"Content-Disposition": named})
 
 
 def _streamed(name: str, reach: Reach) -> Iterator[bytes]:
