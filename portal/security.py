@@ -61,6 +61,7 @@ def install(app: Flask, given: Parts) -> None:
     for view in UNTOKENED:
         tokens.exempt(view)
     app.after_request(_protect)
+    app.teardown_request(_close_files)
 
 
 def _make_room() -> None:
@@ -68,6 +69,13 @@ def _make_room() -> None:
     actor = who() if request.method == "POST" and request.endpoint == "imports.hand" else None
     if actor is not None and Permission.IMPORT in permissions(actor):
         request.max_content_length = UPLOAD_BYTES
+
+
+def _close_files(_error: BaseException | None) -> None:
+    """What was handed in lies in temporary files, which go as they are closed."""
+    if "files" in vars(request):
+        for each in request.files.values():
+            each.close()
 
 
 def _refuse_foreign() -> None:
