@@ -9,8 +9,8 @@ import jinja2
 
 from core.render import environment
 
-# Mails are read by mail programs, which know no style sheets: there a style attribute is the only way.
-STYLED = ("mail/",)
+# Mails are read by mail programs, which know no style sheets: there a style attribute is the only way. The page of a bundle travels alone.
+STYLED = ("mail/", "exports/bundle.html")
 _INLINE = (
     (re.compile(r"<script(?![^>]*\bsrc=)[^>]*>", re.IGNORECASE), "an inline script"),
     (re.compile(r"<style[\s>]", re.IGNORECASE), "an inline style sheet"),
