@@ -15,14 +15,16 @@ from core.actions.domains import add_domains, remove_watches
 from core.actions.import_cards import CARDS, take_back, write_cards
 from core.actions.import_history import Brought, Whose, bring
 from core.actions.import_plan import Choices, Plan, domains_by_name, plan
+from core.actions.own_account import set_factor_rule
 from core.actions.policy import Actor, Permission, Refused, allows, require
 from core.exports.content import Content
 from core.net.text import one_line
-from core.store.account_rules import AccountRules, factor_required
+from core.store.account_rules import factor_required
 from core.store.accounts import Account
 from core.store.base import IN_BIN_FOR, new_ref
 from core.store.db import CHUNK, rowcount
 from core.store.endpoints import Domain
+from core.store.factors import has_factor
 from core.store.imported import changes_of, import_by_ref
 from core.store.imports import (
     Import,
@@ -60,12 +62,16 @@ class Preview:
 
 @dataclass(frozen=True, slots=True)
 class Undone:
-    """What was taken back: names that went into the bin, cards that are as they were, lines of history. `kept`: cards that stay."""
+    """What was taken back: names that went into the bin, cards that are as they were, lines of history.
+
+    `kept`: cards that stay; `told`: what else stays, and why.
+    """
 
     names: int
     cards: int
     kept: int
     lines: int
+    told: tuple[str, ...] = ()
 
 
 def hand_in(session: Session, actor: Actor, *, name: str, size: int, sha256: str, now: datetime) -> str:
@@ -155,19 +161,21 @@ def _settle(session: Session, actor: Actor, row: Import, content: Content, choic
     if choices.factor and content.factor_required and not factor_required(session, account_id):
         if not allows(actor.role, Permission.MANAGE_ACCOUNT):
             return [*told, "The account's rules are its owners' to change, and stay as they are."]
-        rules = session.get(AccountRules, account_id) or AccountRules(account_id=account_id)
-        rules.factor_since = now
-        session.add_all((rules, ImportChange(import_id=import_id, what=_FACTOR, before=False, after=True)))
+        if actor.user_id is not None and not has_factor(session, actor.user_id):
+            return [*told, "Set up a second factor of your own before you ask others for one. The account does not ask for it."]
+        session.add(ImportChange(import_id=import_id, what=_FACTOR, before=False, after=True))
+        set_factor_rule(session, actor, account_id, on=True, now=now)
         told.append("The account asks its members for a second factor from now on.")
     return told
 
 
 def want_import(session: Session, actor: Actor, *, ref: str, choices: Choices, now: datetime) -> None:
-    """Have it applied by a worker. Raises Refused."""
+    """Have it applied by a worker, who may no more than the actor, whoever handed it in. Raises Refused."""
     row = _own(session, require(actor, Permission.IMPORT), ref, "previewed")
     if row.trust in {"foreign", "unsigned", "broken"} and not choices.trusted:
         raise Refused("Nobody here vouches for this file. Tick that you take it all the same. Nothing was changed.", "trusted")
     row.choices, row.state, row.lease_until, row.error = choices.kept, "wanted", None, ""
+    row.handed_in_by = actor.user_id
     append(session, Event("import.wanted.v1", now, actor.name, actor.account_ref, {"import": row.ref}))
 
 
@@ -186,25 +194,35 @@ def undo_import(session: Session, actor: Actor, *, ref: str, now: datetime) -> U
         raise Refused(f"It was applied more than {IN_BIN_FOR.days} days ago, and stays. Nothing was changed.")
     session.scalar(sa.select(Account.id).where(Account.id == account_id).with_for_update())
     names = cards = kept = 0
+    told: list[str] = []
     for change in list(changes_of(session, row.id)):
         if change.what == _ADDED:
             names += remove_watches(session, actor, refs=change.after, now=now)
         elif change.what == CARDS:
             back, stay = take_back(session, account_id, change.before, by=actor.user_id, now=now)
             cards, kept = cards + back, kept + stay
-        elif change.what == _NAME:
-            account = session.get_one(Account, account_id)
-            if account.name == change.after:
-                account.name = change.before
-        elif change.what == _FACTOR:
-            session.execute(sa.update(AccountRules).where(AccountRules.account_id == account_id).values(factor_since=None))
+        else:
+            told += _unsettle(session, actor, account_id, change)
     lines = sum(_unbring(session, table, row.id, now) for table in _HISTORY)
     row = _own(session, account_id, ref, "applied")
     row.state, row.undone_at = "undone", now
-    undone = Undone(names, cards, kept, lines)
+    undone = Undone(names, cards, kept, lines, tuple(told))
     public: dict[str, Any] = {"import": ref, "names": names, "cards": cards, "kept": kept}
     append(session, Event("import.undone.v1", now, actor.name, actor.account_ref, public))
     return undone
+
+
+def _unsettle(session: Session, actor: Actor, account_id: int, change: ImportChange) -> list[str]:
+    """The name as it was, where an owner asks for it. The rule stays: whoever drops it proves that it is them."""
+    if change.what == _FACTOR:
+        return ["The account still asks for a second factor. An owner may end that on the account's page."]
+    if not allows(actor.role, Permission.MANAGE_ACCOUNT):
+        return ["The account's name is its owners' to change, and stays as it is."]
+    account = session.get_one(Account, account_id)
+    if account.name != change.after:
+        return ["The account was given another name since, and keeps it."]
+    account.name = change.before
+    return []
 
 
 def _unbring(session: Session, table: Any, import_id: int, now: datetime) -> int:

@@ -20,7 +20,8 @@ class Import(Base):
 
     `state`: waiting (to be read), reading, previewed, refused (`error` says why), wanted (to be applied), applying, applied, undone,
     dropped. `form` is bundle, list, csv or kuma; `trust` what its signature is worth (core.exports.form). `summary` counts what would
-    happen, and after applying what did; `choices` is what its person chose of it.
+    happen, and after applying what did; `choices` is what its person chose of it. Who chose is `handed_in_by` from then on: it is applied
+    as far as they may.
     """
 
     __tablename__ = "imports"

@@ -120,8 +120,9 @@ def _drop(actor: Actor, ref: str) -> str:
 def _undo(actor: Actor, ref: str) -> str:
     with acting() as session:
         done = undo_import(session, actor, ref=ref, now=now())
+    names, cards = plural(done.names, "name"), plural(done.cards, "card")
     kept = f" {plural(done.kept, 'name')} were written on since and stay as they are." if done.kept else ""
-    return f"The import was undone: {plural(done.names, 'name')} went into the bin, {plural(done.cards, 'card')} are as they were.{kept}"
+    return " ".join((f"The import was undone: {names} went into the bin, {cards} are as they were.{kept}", *done.told))
 
 
 def _items(row: Import, outcome: str, start: int) -> tuple[list[tuple[str, str, str]], bool]:

@@ -14,13 +14,15 @@ from core.actions.domains import remove_watches
 from core.actions.import_plan import Choices, Item
 from core.actions.import_work import apply_wanted, for_whom, preview_import, record_preview, take_import
 from core.actions.imports import drop_import, hand_in, look_through, undo_import, want_import
-from core.actions.own_account import rename_account
+from core.actions.own_account import rename_account, set_factor_rule
 from core.actions.policy import Actor, NotAllowed, Refused
 from core.exports.content import open_content
-from core.store.accounts import Membership
+from core.store.account_rules import factor_required
+from core.store.accounts import Account, Membership
 from core.store.cards import Written, written_on
 from core.store.db import Sessions
 from core.store.endpoints import Endpoint
+from core.store.factors import Factor
 from core.store.imported import brought_of, import_by_ref
 from core.store.imports import Import, ImportedObservation, ImportedPerson
 from core.store.observations import Certificate, Observation
@@ -217,6 +219,39 @@ def test_the_name_is_its_owners_to_change_and_a_factor_is_asked_only_on_purpose(
         assert account == "Harbour"
         undo_import(session, other, ref=ref, now=NOW + DAY)
         assert session.scalars(sa.text("SELECT name FROM accounts WHERE id = :id").bindparams(id=other.account_id)).one() != "Harbour"
+
+
+def test_a_manager_gets_no_more_by_an_owner_s_file(sessions: Sessions, tmp_path: Path) -> None:
+    owner, _ = make_rich(sessions)
+    with sessions.writing() as session:
+        rename_account(session, owner, name="Harbour", now=NOW)
+        set_factor_rule(session, owner, owner.account_id or 0, on=True, now=NOW)
+    export(sessions, owner, tmp_path / "a.zip")
+    with sessions.writing() as session:
+        other, _ = person(session, "new@example.org")
+        manager, _ = joined(session, other, "may@example.org", "manager")
+    with sessions.writing() as session:
+        ref = hand_in(session, other, name="a.zip", size=1, sha256="0" * 64, now=NOW)
+        row = import_by_ref(session, other.account_id or 0, ref)
+        assert row is not None
+        row.state = "previewed"
+        want_import(session, manager, ref=ref, choices=Choices(factor=True), now=NOW)
+        assert for_whom(session, row).role == "manager", "it is applied as far as who chose may"
+        session.rollback()
+
+    ref, done = bring_in(sessions, other, tmp_path / "a.zip", factor=True)
+    assert any("of your own" in each for each in done.told), "nobody locks themselves out"
+    with sessions.writing() as session:
+        assert not factor_required(session, other.account_id or 0)
+        undone = undo_import(session, manager, ref=ref, now=NOW)
+        assert undone.told == ("The account's name is its owners' to change, and stays as it is.",)
+        assert session.get_one(Account, other.account_id).name == "Harbour"
+        session.add(Factor(ref="f" * 16, user_id=other.user_id, kind="totp", sealed="x", created_at=NOW, confirmed_at=NOW))
+    ref, _ = bring_in(sessions, other, tmp_path / "a.zip", factor=True)
+    with sessions.writing() as session:
+        assert factor_required(session, other.account_id or 0)
+        assert "still asks" in undo_import(session, other, ref=ref, now=NOW).told[0]
+        assert factor_required(session, other.account_id or 0), "it is ended by who proves that it is them"
 
 
 def test_viewers_and_who_left_bring_nothing_in(sessions: Sessions, tmp_path: Path) -> None:
