@@ -164,7 +164,7 @@ def _settle(session: Session, actor: Actor, row: Import, content: Content, choic
         if actor.user_id is not None and not has_factor(session, actor.user_id):
             return [*told, "Set up a second factor of your own before you ask others for one. The account does not ask for it."]
         session.add(ImportChange(import_id=import_id, what=_FACTOR, before=False, after=True))
-        set_factor_rule(session, actor, account_id, on=True, now=now)
+        set_factor_rule(session, actor, on=True, now=now)
         told.append("The account asks its members for a second factor from now on.")
     return told
 

@@ -62,11 +62,12 @@ def require_factors(session: Session, actor: Actor, *, on: bool, checked: Checke
     user = require_password(session, require_person(actor), checked, _not_yours())
     if on and not has_factor(session, user.id):
         raise Refused("Set up a second factor of your own first, under Security: else you would lock yourself out. Nothing was changed.")
-    return 0 if on == factor_required(session, account_id) else set_factor_rule(session, actor, account_id, on=on, now=now)
+    return 0 if on == factor_required(session, account_id) else set_factor_rule(session, actor, on=on, now=now)
 
 
-def set_factor_rule(session: Session, actor: Actor, account_id: int, *, on: bool, now: datetime) -> int:
-    """Write the rule down, and tell those by mail who have no factor yet; how many. The caller has asked whether the actor may."""
+def set_factor_rule(session: Session, actor: Actor, *, on: bool, now: datetime) -> int:
+    """Write the rule down, and tell those by mail who have no factor yet; how many. The caller knows that it is them."""
+    account_id = require(actor, Permission.MANAGE_ACCOUNT)
     rules = session.get(AccountRules, account_id) or AccountRules(account_id=account_id)
     rules.factor_since = now if on else None
     session.add(rules)

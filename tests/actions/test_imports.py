@@ -225,7 +225,7 @@ def test_a_manager_gets_no_more_by_an_owner_s_file(sessions: Sessions, tmp_path:
     owner, _ = make_rich(sessions)
     with sessions.writing() as session:
         rename_account(session, owner, name="Harbour", now=NOW)
-        set_factor_rule(session, owner, owner.account_id or 0, on=True, now=NOW)
+        set_factor_rule(session, owner, on=True, now=NOW)
     export(sessions, owner, tmp_path / "a.zip")
     with sessions.writing() as session:
         other, _ = person(session, "new@example.org")
