@@ -18,6 +18,7 @@ BENCHES: dict[str, str] = {
     "audit": "The log: appends, entries, publishing, verifying, pages. ARGUMENTS: seconds, entries.",
     "status": "A storm on the status page, and what others notice of it. ARGUMENTS: seconds, connections.",
     "backup": "Backup and drill, and what a writer notices of them. ARGUMENTS: megabytes.",
+    "exports": "An export, beside reading its rows raw. ARGUMENTS: names, observations, sqlite or postgresql.",
 }
 
 
