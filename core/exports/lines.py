@@ -127,7 +127,12 @@ def _bytes(raw: bytes | None) -> str:
 
 
 def incident_lines(rows: Iterable[Any]) -> Iterator[Keyed]:
-    """Lines of `incidents.jsonl`, in order."""
+    """Lines of `incidents.jsonl`, in order: what nothing else tells apart comes by what is on the line."""
+    for _, same in groupby(_incidents(rows), key=lambda each: each[0][:6]):
+        yield from sorted(same)
+
+
+def _incidents(rows: Iterable[Any]) -> Iterator[Keyed]:
     for name, port, starttls, fixed, opened, check, certificate, severity, message, closed, removed, cleared in rows:
         line = line_of({
             "name": name, "port": port, "starttls": starttls, "fixed": fixed, "check": check, "certificate": certificate,

@@ -39,11 +39,11 @@ def domains(session: Session, reach: Reach) -> Iterator[dict[str, Any]]:
         }  # fmt: skip
 
 
-def certificates(session: Session, reach: Reach) -> Iterator[tuple[dict[str, Any], bytes]]:
-    """Every certificate in the chains that are served now, and the certificate itself."""
+def certificates(session: Session, reach: Reach) -> Iterator[dict[str, Any]]:
+    """Every certificate in the chains that are served now."""
     for seen, _ in exported.certificates_of(session, reach.account_id, exported.served_digests(session, reach)):
         if seen is not None:
-            yield certificate_of(seen), seen.der
+            yield certificate_of(seen)
 
 
 def _domains_csv(session: Session, reach: Reach) -> Texts:
@@ -51,7 +51,7 @@ def _domains_csv(session: Session, reach: Reach) -> Texts:
 
 
 def _certificates_csv(session: Session, reach: Reach) -> Texts:
-    rows = ([_cell(told[column]) for column in CERTIFICATE_COLUMNS] for told, _ in certificates(session, reach))
+    rows = ([_cell(told[column]) for column in CERTIFICATE_COLUMNS] for told in certificates(session, reach))
     return table_lines(CERTIFICATE_COLUMNS, rows)
 
 
@@ -72,11 +72,12 @@ def _domains_json(session: Session, reach: Reach) -> Texts:
 
 
 def _certificates_json(session: Session, reach: Reach) -> Texts:
-    return _json(told for told, _ in certificates(session, reach))
+    return _json(certificates(session, reach))
 
 
 def _certificates_pem(session: Session, reach: Reach) -> Texts:
-    return (pem_of(told["sha256"], der) for told, der in certificates(session, reach))
+    served = exported.served_digests(session, reach)
+    return (pem_of(*each) for each in exported.ders_of(session, reach.account_id, served))
 
 
 LISTS: Final[Mapping[str, tuple[str, Callable[[Session, Reach], Texts]]]] = {

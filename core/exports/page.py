@@ -18,7 +18,7 @@ from core.store import exported
 from core.store.exported import Reach
 from core.store.watches import NO_END
 
-MOST_ROWS: Final = 2_000
+MOST_ROWS: Final = 500
 WHAT: Final[Mapping[str, str]] = {
     "account.json": "The account's name and age.",
     "settings.json": "Rules of the account, and plans of exports without their secrets.",

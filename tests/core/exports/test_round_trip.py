@@ -89,6 +89,7 @@ TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0\r
 WORD = st.from_regex(r"[a-zäß日][a-z0-9äß日]{0,5}", fullmatch=True)
 WHEN = st.datetimes(NOW.replace(tzinfo=None), datetime(2030, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001 - hypothesis adds the zone
 OR_NONE = st.none() | TEXT
+BAD = st.tuples(WHEN, TEXT, st.none() | WHEN)
 CARD = st.tuples(TEXT, st.lists(WORD, max_size=3))
 CERTIFICATES_POOL = [make_chain([f"{each}.example"]) for each in "ab"]
 DERS = [der for chain in CERTIFICATES_POOL for der in chain.ders] + [b"\x30\x03\x02\x01", b"no certificate at all"]
@@ -119,7 +120,7 @@ def accounts(draw: st.DrawFn) -> dict[str, Any]:
         "listed": listed,
         "cards": draw(st.dictionaries(st.sampled_from(sorted({each.name for each in listed})), CARD)),
         "seen": draw(st.lists(st.tuples(st.sampled_from(listed), observed()), max_size=8)),
-        "incidents": draw(st.lists(st.tuples(st.sampled_from(listed), WHEN, TEXT, st.none() | WHEN), max_size=4)),
+        "incidents": draw(st.lists(BAD, max_size=4, unique_by=lambda each: each[0])),
         "name": draw(TEXT.map(one_line).filter(lambda name: 0 < len(name) <= 100)),
         "factor": draw(st.booleans()),
     }
@@ -174,10 +175,10 @@ def fill(session: Session, actor: Actor, account: dict[str, Any]) -> None:
     unique = ("perspective", "address", "seen_at", "content_sha256")
     once = {(watches[each.key].endpoint_id, *(row[name] for name in unique)): row for each, row in account["seen"]}
     session.add_all(Observation(endpoint_id=key[0], **row) for key, row in once.items())
-    for each, at, message, closed in account["incidents"]:
+    for number, (at, message, closed) in enumerate(account["incidents"]):
         session.add(
             Incident(
-                ref=new_ref(), account_id=actor.account_id, watch_id=watches[each.key].id, check=f"check-{at:%f}", severity="high",
+                ref=new_ref(), account_id=actor.account_id, watch_id=watches[account["listed"][number % len(watches)].key].id, check=f"check-{at:%f}", severity="high",
                 message=message, opened_at=at, closed_at=closed, cleared_at=None, removed=closed is not None,
             )
         )  # fmt: skip
