@@ -52,8 +52,9 @@ def _compare(one: Path, other: Path) -> int:
 
 
 def _say(*sentences: str) -> None:
+    """Whatever a stranger's file says of itself, no terminal is told to do anything by it."""
     for each in sentences:
-        print(each)  # noqa: T201 - a terminal's answer
+        print("".join(char if char.isprintable() else "\N{REPLACEMENT CHARACTER}" for char in each))  # noqa: T201 - a terminal's answer
 
 
 if __name__ == "__main__":

@@ -9,7 +9,7 @@ import stat
 import struct
 import zipfile
 import zlib
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Final
@@ -61,23 +61,31 @@ def look(file: BinaryIO, size: int, limits: Limits) -> None:
         raise refused("This is no ZIP file that KeyChest wrote, or it was cut short, or something was added to its end.")
     if disk or first or here != count:
         raise refused("This ZIP file is a part of several.")
-    if count == _NO_ROOM or _NO_ROOM_64 in {length, at}:
-        count, length = _large(file, size)
+    large = _large(file, size)
+    if large is None and (count == _NO_ROOM or _NO_ROOM_64 in {length, at}):
+        raise refused("The end of this ZIP file is damaged.")
+    count, length = large or (count, length)
     if count > MOST_MEMBERS or length > MOST_DIRECTORY:
         raise refused(f"This ZIP file has {count:,} members, and no export has more than {MOST_MEMBERS}.")
 
 
-def _large(file: BinaryIO, size: int) -> tuple[int, int]:
-    """Members and length of the table of contents, where the short end has no room for them."""
+def _large(file: BinaryIO, size: int) -> tuple[int, int] | None:
+    """Members and length of the table of contents as the long end says, where there is one.
+
+    `zipfile` goes by that, whatever the short one says, and looks for it right before the locator: one that lies elsewhere is refused.
+    """
     at = size - _END.size - _LOCATOR.size
-    if at >= 0:
-        file.seek(at)
-        signature, _, where, _ = _LOCATOR.unpack(file.read(_LOCATOR.size))
-        if signature == b"PK\x06\x07" and where + _END64.size <= at:
-            file.seek(where)
-            end = _END64.unpack(file.read(_END64.size))
-            if end[0] == b"PK\x06\x06":
-                return end[7], end[8]
+    if at < 0:
+        return None
+    file.seek(at)
+    signature, _, where, _ = _LOCATOR.unpack(file.read(_LOCATOR.size))
+    if signature != b"PK\x06\x07":
+        return None
+    if where == at - _END64.size:
+        file.seek(where)
+        end = _END64.unpack(file.read(_END64.size))
+        if end[0] == b"PK\x06\x06":
+            return end[7], end[8]
     raise refused("The end of this ZIP file is damaged.")
 
 
@@ -135,7 +143,7 @@ def blocks(archive: zipfile.ZipFile, member: str, limits: Limits) -> Iterator[by
         raise refused(f"Its member {member} is damaged.") from None
 
 
-def lines(archive: zipfile.ZipFile, member: str, limits: Limits) -> Iterator[bytes]:
+def lines(archive: zipfile.ZipFile, member: str, limits: Limits) -> Generator[bytes]:
     """A member's lines without their ends. Raises BundleRefused for one that is too long, or has no end."""
     rest = b""
     for block in blocks(archive, member, limits):

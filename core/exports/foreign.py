@@ -15,6 +15,7 @@ from core.exports.archive import BundleRefused, refused
 from core.exports.tables import uncell
 from core.net.lists import ListRefused, read_list, read_target
 from core.net.names import Listed, NameRefused
+from core.net.upgrades import PORT_PROTOCOL
 
 Form = Literal["bundle", "list", "csv", "kuma"]
 MOST_BYTES: Final = 20 << 20
@@ -33,7 +34,10 @@ _COLUMNS: Final[Mapping[str, frozenset[str]]] = {
     "responsible": frozenset({"responsible", "owner", "contact", "e-mail", "email", "responsible person"}),
 }
 """Which headings mean which column."""
-_WEB: Final = frozenset({"http", "keyword", "json-query", "real-browser"})
+_HEADINGS: Final = frozenset(heading for headings in _COLUMNS.values() for heading in headings)
+_WEB: Final = frozenset({"http", "keyword", "json-query", "real-browser", "websocket-upgrade"})
+_TLS_PORTS: Final = (443, 465, 563, 636, 853, 989, 990, 992, 993, 994, 995, 5061, 5223, 6514, 6697, 8443, 8883, 9443, *PORT_PROTOCOL)
+"""Where TLS is spoken by custom, at once or after an upgrade."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +82,7 @@ def kind_of(path: Path) -> Form:
     if text.startswith("{"):
         return "kuma"
     first = next((line for line in text.splitlines() if line.strip() and not line.startswith("#")), "")
-    return "csv" if _separator(first) and not _is_list(first) else "list"
+    return "csv" if _heads(first) or (_separator(first) and not _is_list(first)) else "list"
 
 
 def read_foreign(path: Path) -> Foreign:
@@ -107,7 +111,7 @@ def _text(raw: bytes) -> tuple[str, tuple[str, ...]]:
 
 def _list(text: str) -> Foreign:
     try:
-        lines = read_list(text, MOST_LINES)
+        lines = read_list(text, MOST_LINES, MOST_BYTES)
     except ListRefused as error:
         raise BundleRefused(str(error)) from None
     wanted = tuple(Wanted(line.listed) for line in lines if line.listed is not None and line.first_seen_at_line is None)
@@ -118,6 +122,11 @@ def _separator(line: str) -> str:
     counts = {each: line.count(each) for each in (",", ";", "\t")}
     best = max(counts, key=lambda each: counts[each])
     return best if counts[best] else ""
+
+
+def _heads(line: str) -> bool:
+    """Whether the line is the heading of a table with one column."""
+    return line.strip().strip('"').lower() in _HEADINGS
 
 
 def _is_list(line: str) -> bool:
@@ -142,7 +151,7 @@ def _table(text: str) -> Foreign:
                 continue
             if not columns:
                 columns = _headings(cells)
-                if columns != {"name": 0}:
+                if columns != {"name": 0} or _heads(cells[0]):
                     continue
             _take(cells, columns, rows.line_num, wanted, unread)
     except csv.Error as error:
@@ -176,7 +185,7 @@ def _kuma(text: str) -> Foreign:
     """Uptime Kuma's backup. Its `notificationList` holds secrets: nothing of that is kept, told or looked at."""
     try:
         value = json.loads(text)
-    except (json.JSONDecodeError, RecursionError):
+    except (ValueError, RecursionError):  # a number of thousands of digits is no JSONDecodeError
         raise refused("This file begins like JSON and is none.") from None
     monitors = value.get("monitorList") if isinstance(value, dict) else None
     if not isinstance(monitors, list) or len(monitors) > MOST_LINES:
@@ -193,15 +202,16 @@ def _kuma(text: str) -> Foreign:
         except NameRefused as error:
             unread.append(Unread(number, _said(monitor, "name")[:_SHOWN], str(error)))
             continue
-        paused += monitor.get("active") in {False, "false"}
+        paused += monitor.get("active") in (False, "false")
         wanted.setdefault(listed, Wanted(listed, _note(monitor), tuple(_tags(monitor))))
     told = (f"{paused:,} of its monitors were paused there, and would be watched here.",) if paused else ()
     return Foreign("kuma", tuple(wanted.values()), tuple(unread), (*told, "Notifications were left out: they hold secrets."))
 
 
 def _said(monitor: Mapping[str, Any], key: str) -> str:
+    """A monitor's text, without what no text may have."""
     found = monitor.get(key)
-    return found if isinstance(found, str) else ""
+    return found.replace("\0", "").encode("utf-8", "replace").decode() if isinstance(found, str) else ""
 
 
 def _monitored(monitor: Mapping[str, Any]) -> Listed:
@@ -211,15 +221,25 @@ def _monitored(monitor: Mapping[str, Any]) -> Listed:
         url = _said(monitor, "url")
         if not url.lower().startswith(("https://", "wss://")):
             raise NameRefused("This monitor looks at a page without TLS.")
-        return read_target(url)
+        return _at_url(url)
     if kind == "grpc-keyword":
         if not monitor.get("grpcEnableTls"):
             raise NameRefused("This monitor speaks gRPC without TLS.")
-        return read_target(_said(monitor, "grpcUrl"))
+        return _at_url(_said(monitor, "grpcUrl"))
     if kind in {"port", "smtp"}:
         port = monitor.get("port")
-        return read_target(f"{_said(monitor, 'hostname')}:{port}" if type(port) is int else _said(monitor, "hostname"))
+        if kind == "port" and port not in _TLS_PORTS:
+            raise NameRefused("Whether TLS is spoken at this port cannot be known. Add the name with the port by hand, if it is.")
+        protocol = ("tls" if _said(monitor, "smtpSecurity") == "secure" else "smtp") if kind == "smtp" else ""
+        return read_target(f"{_said(monitor, 'hostname')}:{port}" if type(port) is int else _said(monitor, "hostname"), starttls=protocol)
     raise NameRefused("This kind of monitor has no certificate to watch.")
+
+
+def _at_url(url: str) -> Listed:
+    """The host of a URL. A name and password before it, and what comes after it, are secrets, and nobody's name."""
+    scheme, slashes, rest = url.partition("://") if "://" in url else ("", "", url)
+    authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
+    return read_target(f"{scheme}{slashes}{authority.rpartition('@')[2]}")
 
 
 def _note(monitor: Mapping[str, Any]) -> str:

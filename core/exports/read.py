@@ -10,7 +10,7 @@ import hashlib
 import re
 import zipfile
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -25,7 +25,7 @@ _MOST_MANIFEST: Final = 1 << 20
 _NEEDED: Final = frozenset(MEMBERS) - {SIGNATURE}
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _DIGEST: Final = re.compile(rb"# ([0-9a-f]{64})")
-_MOST_PEM_LINES: Final = 16_384
+_MOST_PEM: Final = 1 << 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,14 +65,15 @@ class Bundle:
     def lines(self, member: str) -> Iterator[dict[str, Any]]:
         """What is on each line. Raises BundleRefused for one that is not of the member's shape."""
         shape = SHAPES[member]
-        for number, raw in enumerate(zipped.lines(self.archive, member, self.limits), 1):
-            try:
-                value = read_line(raw)
-            except ValueError as error:
-                raise refused(f"Line {number:,} of its member {member} {error}.") from None
-            if not shape(value):
-                raise refused(f"Line {number:,} of its member {member} has not the fields that it should have.")
-            yield value
+        with closing(zipped.lines(self.archive, member, self.limits)) as raws:
+            for number, raw in enumerate(raws, 1):
+                try:
+                    value = read_line(raw)
+                except ValueError as error:
+                    raise refused(f"Line {number:,} of its member {member} {error}.") from None
+                if not shape(value):
+                    raise refused(f"Line {number:,} of its member {member} has not the fields that it should have.")
+                yield value
 
     def value(self, member: str) -> dict[str, Any]:
         """A member of one line. Raises BundleRefused."""
@@ -83,14 +84,15 @@ class Bundle:
 
     def certificates(self) -> Iterator[tuple[dict[str, Any], bytes]]:
         """Each certificate, as it is told of and as it is (DER), of which the digest was made anew. Raises BundleRefused."""
-        pems = _certificates(zipped.lines(self.archive, CERTIFICATES_PEM, self.limits))
-        for told in self.lines(CERTIFICATES):
-            digest, der = next(pems, ("", b""))
-            if told["sha256"] != digest or hashlib.sha256(der).hexdigest() != digest:
-                raise refused("Its certificates are not those that it lists.")
-            yield told, der
-        if next(pems, None) is not None:
-            raise refused("It has certificates that it does not list.")
+        with closing(zipped.lines(self.archive, CERTIFICATES_PEM, self.limits)) as lines:
+            pems = _certificates(lines)
+            for told in self.lines(CERTIFICATES):
+                digest, der = next(pems, ("", b""))
+                if told["sha256"] != digest or hashlib.sha256(der).hexdigest() != digest:
+                    raise refused("Its certificates are not those that it lists.")
+                yield told, der
+            if next(pems, None) is not None:
+                raise refused("It has certificates that it does not list.")
 
 
 def _certificates(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
@@ -98,13 +100,13 @@ def _certificates(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
         head = _DIGEST.fullmatch(line)
         if head is None or next(lines, b"") != _BEGIN:
             raise refused(f"Its member {CERTIFICATES_PEM} is not written as it should be.")
-        body: list[bytes] = []
+        body = bytearray()
         while (line_of_it := next(lines, None)) != _END:
-            if line_of_it is None or len(body) > _MOST_PEM_LINES:
+            if line_of_it is None or len(body) > _MOST_PEM:
                 raise refused(f"Its member {CERTIFICATES_PEM} is cut short.")
-            body.append(line_of_it)
+            body += line_of_it
         try:
-            yield head[1].decode(), base64.b64decode(b"".join(body), validate=True)
+            yield head[1].decode(), base64.b64decode(body, validate=True)
         except ValueError:
             raise refused(f"Its member {CERTIFICATES_PEM} has something in it that is no certificate.") from None
 

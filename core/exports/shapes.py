@@ -159,13 +159,13 @@ def read_line(raw: bytes) -> dict[str, Any]:
 
 
 def _cannot_be_kept(value: Any) -> bool:
-    """Half a surrogate pair is no character, and a database keeps no NUL."""
+    """Half a surrogate pair is no character, and a database keeps no NUL; one behind a backslash is six characters of text."""
     said = json.dumps(value, ensure_ascii=False)
     try:
         said.encode()
     except UnicodeEncodeError:
         return True
-    return "\\u0000" in said
+    return "\\u0000" in said.replace("\\\\", "")
 
 
 def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -39,10 +39,10 @@ class Line:
     first_seen_at_line: int | None = None
 
 
-def read_list(text: str, most: int = 10_000) -> tuple[Line, ...]:
+def read_list(text: str, most: int = 10_000, most_bytes: int = MOST_LIST_BYTES) -> tuple[Line, ...]:
     """Every line that holds something other than a `#` comment. Raises ListRefused before anything is parsed."""
-    if len(text) > MOST_LIST_BYTES or len(text.encode("utf-8", "surrogatepass")) > MOST_LIST_BYTES:
-        raise ListRefused("This list is larger than 2 MB. Nothing was read; paste it in parts.")
+    if len(text) > most_bytes or len(text.encode("utf-8", "surrogatepass")) > most_bytes:
+        raise ListRefused(f"This list is larger than {most_bytes >> 20} MB. Nothing was read; paste it in parts.")
     unix = text.replace("\r\n", "\n").replace("\r", "\n")
     count = unix.count("\n") + (not unix.endswith("\n"))
     if count > most:

@@ -35,7 +35,8 @@ def names(found: Foreign) -> list[tuple[str, int, str, str]]:
         ("a.example\t1\nb.example\t2\n", "csv", [("a.example", 443), ("b.example", 443)]),
         ("\ufeffdomain,notes\nbücher.example,Ä\n", "csv", [("xn--bcher-kva.example", 443)]),
         ('url,tags\nhttps://a.example:8443/p,"x, y"\n', "csv", [("a.example", 8443)]),
-        ("name\na.example\n", "list", [("name", 443), ("a.example", 443)]),
+        ("name\na.example\n", "csv", [("a.example", 443)]),
+        ("example\na.example\n", "list", [("example", 443), ("a.example", 443)]),
         ('name,port,starttls,fixed,note,tags,responsible\r\na.example,25,,192.0.2.1,"two\nlines",t,\r\n', "csv", [("a.example", 25)]),
     ],
 )  # fmt: skip
@@ -66,6 +67,9 @@ KUMA = {
         {"type": "ping", "name": "Ping", "hostname": "ping.example"},
         {"type": "grpc-keyword", "name": "G", "grpcUrl": "g.example:50051", "grpcEnableTls": True},
         {"type": "push", "name": "P"}, "nonsense", {"type": ["x"], "url": {}},
+        {"type": "http", "name": "Door\ud800\0", "url": "https://mira:CANARY@door.example:444/?token=CANARY", "active": []},
+        {"type": "port", "name": "Shell", "hostname": "shell.example", "port": 22, "timeout": 38.4},
+        {"type": "smtp", "name": "MX", "hostname": "mx.example", "port": 2525},
     ],
 }  # fmt: skip
 
@@ -78,9 +82,11 @@ def test_uptime_kuma_s_backup_without_its_secrets(tmp_path: Path) -> None:
         ("login.example", 8443, "", ""),
         ("mail.example", 993, "", ""),
         ("g.example", 50051, "", ""),
+        ("door.example", 444, "", ""),
+        ("mx.example", 2525, "smtp", ""),
     ]
     assert (found.wanted[0].note, found.wanted[0].tags) == ("Shop\nFront", ("prod", "team:web"))
-    assert [(each.number, each.text) for each in found.unread] == [(3, "Plain"), (5, "Ping"), (7, "P"), (8, ""), (9, "")]
+    assert [(each.number, each.text) for each in found.unread] == [(3, "Plain"), (5, "Ping"), (7, "P"), (8, ""), (9, ""), (11, "Shell")]
     assert found.told == (
         "1 of its monitors were paused there, and would be watched here.",
         "Notifications were left out: they hold secrets.",
@@ -91,7 +97,8 @@ def test_uptime_kuma_s_backup_without_its_secrets(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"{", "begins like JSON"), (b'{"a": 1}', "no backup of Uptime Kuma"), (b'{"monitorList": {}}', "no backup of Uptime Kuma"),
+        (b"{", "begins like JSON"), (b'{"a":' + b"9" * 5_000 + b"}", "begins like JSON"),
+        (b'{"a": 1}', "no backup of Uptime Kuma"), (b'{"monitorList": {}}', "no backup of Uptime Kuma"),
         (b"[" * 10 + b"{" * 10, "no backup|begins like JSON|is no text|^$"), (b"a.example\n\0", "is no text"),
         (b"a.example\n" * 200_001, "more than 200,000 lines"), (b'name,port\n"a.example,1\n', "cannot be read"),
         (b"age-encryption.org/v1\n", "sealed to a key of yours"),
@@ -123,3 +130,9 @@ def test_cells_are_no_formulas_and_come_back_as_they_were() -> None:
     csv.writer(written).writerow([cell(text) for text in texts])
     assert [uncell(each) for each in next(csv.reader(io.StringIO(written.getvalue(), newline="")))] == texts
     assert uncell("'plain") == "'plain", "an apostrophe that other programs wrote stays"
+
+
+def test_a_list_may_be_long(tmp_path: Path) -> None:
+    """Longer than what may be pasted: three MB, of which two names are two."""
+    found = read(tmp_path, ("# " + "x" * 1_000 + "\n") * 3_000 + "a.example\nb.example\n")
+    assert [name for name, *_ in names(found)] == ["a.example", "b.example"]

@@ -145,6 +145,44 @@ def test_what_is_encrypted_or_packed_otherwise_is_refused(good: Path, tmp_path: 
     assert "lies over another" in refusal(tmp_path / "a.zip")
 
 
+def test_the_end_that_is_looked_at_is_the_end_that_is_read(good: Path, tmp_path: Path) -> None:
+    """zipfile goes by the long end wherever there is one: a short end beside it, or a locator that leads elsewhere, does not deceive."""
+    raw = raw_zip(*members(good).items())
+    short, count = raw[-22:], 1_000_000
+    long = struct.pack("<4sQ2H2L4Q", b"PK\x06\x06", 44, 45, 45, 0, 0, count, count, 46 * count, 0)
+    at = len(raw) - 22
+    (tmp_path / "a.zip").write_bytes(raw[:-22] + long + struct.pack("<4sLQL", b"PK\x06\x07", 0, at, 1) + short)
+    assert "1,000,000 members" in refusal(tmp_path / "a.zip")
+    (tmp_path / "a.zip").write_bytes(raw[:-22] + long + long + struct.pack("<4sLQL", b"PK\x06\x07", 0, at, 1) + short)
+    assert "damaged" in refusal(tmp_path / "a.zip")
+
+
+def test_a_certificate_is_never_larger_than_any_is(good: Path, tmp_path: Path) -> None:
+    head, begin, *_ = members(good)["certificates.pem"].split(b"\n")
+    pem = b"\n".join((head, begin, *[b"A" * (1 << 20)] * 24, b""))
+    bad = changed(good, tmp_path / "bad.zip", {"certificates.pem": pem})
+    tracemalloc.start()
+    try:
+        assert "certificates.pem is cut short" in refusal(bad)
+        assert tracemalloc.get_traced_memory()[1] < 12 << 20
+    finally:
+        tracemalloc.stop()
+
+
+def test_what_looks_like_an_escape_is_text(good: Path, tmp_path: Path) -> None:
+    """Six characters in a note are no NUL; a NUL behind a backslash is one."""
+    first, *others = values(members(good)["domains.jsonl"])
+    for note, kept in (("\\u0000", True), ("\\\\u0000", True), ("\\\0", False)):
+        lines = b"".join(json.dumps(each).encode() + b"\n" for each in (first | {"note": note}, *others))
+        (tmp_path / "a.zip").unlink(missing_ok=True)
+        path = changed(good, tmp_path / "a.zip", {"domains.jsonl": lines})
+        if kept:
+            with open_bundle(path) as bundle:
+                assert next(bundle.lines("domains.jsonl"))["note"] == note
+        else:
+            assert "no text may have" in refusal(path)
+
+
 def test_bombs_cost_no_memory(good: Path, tmp_path: Path) -> None:
     zeros = b"\n" * (1 << 20)
     with zipfile.ZipFile(tmp_path / "bomb.zip", "w", zipfile.ZIP_DEFLATED) as archive:
@@ -272,6 +310,8 @@ def test_anybody_checks_and_compares_at_a_terminal(good: Path, tmp_path: Path) -
     assert run("check", str(packed(tmp_path / "b.zip", members(good) | {"watches.jsonl": fewer})))[0] == 1
     assert run("check", str(tmp_path / "none.zip"))[0] == 2
     assert run("check", str(good), "--key", "nonsense")[0] == 2
+    told = changed(good, tmp_path / "told.zip", manifest={"installation": "\x1b[2J\u202e"})
+    assert all(char.isprintable() for char in run("check", str(told))[1].replace("\n", ""))
     assert run("compare", str(good), str(good)) == (0, "The second is the first come back whole.\n")
     code, said = run("compare", str(good), str(tmp_path / "b.zip"))
     assert (code, "watches.jsonl" in said) == (1, True)
