@@ -86,10 +86,14 @@ class Bundle:
         """Each certificate, as it is told of and as it is (DER), of which the digest was made anew. Raises BundleRefused."""
         with closing(zipped.lines(self.archive, CERTIFICATES_PEM, self.limits)) as lines:
             pems = _certificates(lines)
+            before = ""
             for told in self.lines(CERTIFICATES):
                 digest, der = next(pems, ("", b""))
                 if told["sha256"] != digest or hashlib.sha256(der).hexdigest() != digest:
                     raise refused("Its certificates are not those that it lists.")
+                if digest <= before:
+                    raise refused(f"It lists the certificate {digest} twice, or out of order.")
+                before = digest
                 yield told, der
             if next(pems, None) is not None:
                 raise refused("It has certificates that it does not list.")

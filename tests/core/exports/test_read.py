@@ -169,6 +169,11 @@ def test_a_certificate_is_never_larger_than_any_is(good: Path, tmp_path: Path) -
         tracemalloc.stop()
 
 
+def test_a_certificate_is_there_once(good: Path, tmp_path: Path) -> None:
+    twice = {name: members(good)[name] * 2 for name in ("certificates.jsonl", "certificates.pem")}
+    assert "twice, or out of order" in refusal(changed(good, tmp_path / "bad.zip", twice))
+
+
 def test_what_looks_like_an_escape_is_text(good: Path, tmp_path: Path) -> None:
     """Six characters in a note are no NUL; a NUL behind a backslash is one."""
     first, *others = values(members(good)["domains.jsonl"])
