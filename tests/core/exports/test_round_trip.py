@@ -176,9 +176,10 @@ def fill(session: Session, actor: Actor, account: dict[str, Any]) -> None:
     once = {(watches[each.key].endpoint_id, *(row[name] for name in unique)): row for each, row in account["seen"]}
     session.add_all(Observation(endpoint_id=key[0], **row) for key, row in once.items())
     for number, (at, message, closed) in enumerate(account["incidents"]):
+        watch = watches[account["listed"][number % len(watches)].key]
         session.add(
             Incident(
-                ref=new_ref(), account_id=actor.account_id, watch_id=watches[account["listed"][number % len(watches)].key].id, check=f"check-{at:%f}", severity="high",
+                ref=new_ref(), account_id=actor.account_id, watch_id=watch.id, check=f"check-{at:%f}", severity="high",
                 message=message, opened_at=at, closed_at=closed, cleared_at=None, removed=closed is not None,
             )
         )  # fmt: skip
