@@ -17,6 +17,7 @@ from core.net.text import u_label
 from core.store import exported
 from core.store.cards import BLANK
 from core.store.exported import Reach
+from core.store.exported_certificates import certificates_of, ders_of
 from core.store.served import served_now
 from core.store.watches import NO_END
 
@@ -41,7 +42,7 @@ def domains(session: Session, reach: Reach) -> Iterator[dict[str, Any]]:
 
 def certificates(session: Session, reach: Reach) -> Iterator[dict[str, Any]]:
     """Every certificate in the chains that are served now."""
-    for seen, _ in exported.certificates_of(session, reach.account_id, exported.served_digests(session, reach)):
+    for seen, _ in certificates_of(session, reach.account_id, exported.served_digests(session, reach)):
         if seen is not None:
             yield certificate_of(seen)
 
@@ -77,7 +78,7 @@ def _certificates_json(session: Session, reach: Reach) -> Texts:
 
 def _certificates_pem(session: Session, reach: Reach) -> Texts:
     served = exported.served_digests(session, reach)
-    return (pem_of(*each) for each in exported.ders_of(session, reach.account_id, served))
+    return (pem_of(*each) for each in ders_of(session, reach.account_id, served))
 
 
 LISTS: Final[Mapping[str, tuple[str, Callable[[Session, Reach], Texts]]]] = {

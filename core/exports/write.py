@@ -49,6 +49,7 @@ from core.store import exported
 from core.store.cards import BLANK
 from core.store.db import Sessions, postgresql
 from core.store.exported import Reach
+from core.store.exported_certificates import certificates_of, ders_of
 
 _LEVEL: Final = 1
 _WAITING: Final = 8
@@ -193,14 +194,14 @@ class _Bundle:
         account_id = self.reach.account_id
 
         def told() -> Iterator[dict[str, Any]]:
-            for seen, brought in exported.certificates_of(self.session, account_id, digests):
+            for seen, brought in certificates_of(self.session, account_id, digests):
                 yield json.loads(brought) if brought else certificate_of(seen)
 
         self.lines(CERTIFICATES, map(line_of, told()))
         self.write(
             CERTIFICATES_CSV, table_lines(CERTIFICATE_COLUMNS, ([_plain(row[name]) for name in CERTIFICATE_COLUMNS] for row in told()))
         )
-        self.write(CERTIFICATES_PEM, (pem_of(*each) for each in exported.ders_of(self.session, account_id, digests)))
+        self.write(CERTIFICATES_PEM, (pem_of(*each) for each in ders_of(self.session, account_id, digests)))
 
     def _table(self) -> Iterator[str]:
         """Watches with what stands on their domains: both come by name, so they are put together as they come."""

@@ -21,9 +21,9 @@ from core.store.cards import Written, written_on
 from core.store.db import CHUNK, postgresql
 from core.store.endpoints import Domain
 from core.store.exports import ExportPlan
-from core.store.imports import ImportedCertificate, ImportedChain, ImportedIncident, ImportedObservation, ImportedPerson
+from core.store.imports import ImportedChain, ImportedIncident, ImportedObservation, ImportedPerson
 from core.store.incidents import Incident
-from core.store.observations import Certificate, Current, Observation
+from core.store.observations import Current, Observation
 from core.store.watches import Watch
 
 _AT_ONCE: Final = 2_000
@@ -240,36 +240,6 @@ def imported_incidents_of(session: Session, reach: Reach) -> Iterator[Any]:
         ),
         execution_options=_STREAM,
     )  # fmt: skip
-
-
-_TOLD: Final = (
-    Certificate.sha256, Certificate.subject, Certificate.issuer, Certificate.serial, Certificate.not_before, Certificate.not_after,
-    Certificate.key, Certificate.spki_sha256, Certificate.unreadable,
-)  # fmt: skip
-
-
-def certificates_of(session: Session, account_id: int, digests: Sequence[str]) -> Iterator[tuple[Any, str]]:
-    """For each of these digests, in their order, what is told of the certificate: as it was seen here, or the line that was brought."""
-    i = ImportedCertificate
-    for chunk in _chunks(digests):
-        seen = {row.sha256: row for row in session.execute(sa.select(*_TOLD).where(Certificate.sha256.in_(chunk)))}
-        own = (i.account_id == account_id, i.deleted_at.is_(None), i.sha256.in_(chunk))
-        brought = dict(session.execute(sa.select(i.sha256, i.line).where(*own)).all())
-        yield from ((seen.get(digest), brought.get(digest, "")) for digest in chunk if digest in seen or digest in brought)
-
-
-def ders_of(session: Session, account_id: int, digests: Sequence[str]) -> Iterator[tuple[str, bytes]]:
-    """The certificates themselves, in that order."""
-    i = ImportedCertificate
-    for chunk in _chunks(digests):
-        own = (i.account_id == account_id, i.deleted_at.is_(None), i.sha256.in_(chunk))
-        found = dict(session.execute(sa.select(i.sha256, i.der).where(*own)).all())
-        found |= dict(session.execute(sa.select(Certificate.sha256, Certificate.der).where(Certificate.sha256.in_(chunk))).all())
-        yield from ((digest, found[digest]) for digest in chunk if digest in found)
-
-
-def _chunks(digests: Sequence[str]) -> Iterator[Sequence[str]]:
-    return (digests[start : start + CHUNK] for start in range(0, len(digests), CHUNK))
 
 
 def imported_chains_of(session: Session, account_id: int) -> Iterator[tuple[str, list[str]]]:

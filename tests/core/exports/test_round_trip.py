@@ -28,6 +28,7 @@ from core.store.account_rules import AccountRules
 from core.store.accounts import Account
 from core.store.base import new_ref
 from core.store.db import WRITING, Sessions, make_engine
+from core.store.factors import Factor
 from core.store.imported import import_by_ref
 from core.store.imports import ImportedObservation
 from core.store.incidents import Incident
@@ -137,6 +138,7 @@ def test_whatever_an_account_holds_comes_back(sessions: Sessions, tmp_path: Path
         fill(session, owner, account)
         write(session, owner, tmp_path / "first.zip")
         other = make_actor(session, "eve@elsewhere.example", now=NOW + timedelta(days=9_000))
+        session.add(Factor(ref=new_ref(), user_id=other.user_id, kind="totp", sealed="x", created_at=NOW, confirmed_at=NOW))
         ref = hand_in(session, other, name="x", size=1, sha256="0" * 64, now=NOW + timedelta(days=9_000))
         row = import_by_ref(session, other.account_id or 0, ref)
         assert row is not None
