@@ -9,8 +9,9 @@ from typing import Final
 from core.actions.chores import end_chore, take_chore
 from core.actions.policy import Actor
 from core.actions.purge import Purged, may_purge, purge_bin
+from core.store.base import IN_BIN_FOR
 from core.store.db import Sessions, make_engine
-from core.store.erase import purge_subscribers
+from core.store.erase import purge_imports, purge_subscribers
 from jobs.context import Context
 
 WORKER: Final = Actor(worker=True)
@@ -42,6 +43,8 @@ def _purged(context: Context) -> bool:
             why_not = may_purge(session, context.now())
             went = purge_bin(session, WORKER, now=context.now())
             purge_subscribers(session, context.now())
+            if not why_not:
+                purge_imports(session, context.now() - IN_BIN_FOR)
     finally:
         engine.dispose()
     if why_not:

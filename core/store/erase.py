@@ -10,14 +10,24 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from core.store.accounts import Account, Membership
-from core.store.db import CHUNK
+from core.store.db import CHUNK, rowcount
 from core.store.endpoints import Domain
+from core.store.imports import (
+    Import,
+    ImportChange,
+    ImportedCertificate,
+    ImportedChain,
+    ImportedIncident,
+    ImportedObservation,
+    ImportedPerson,
+)  # fmt: skip
 from core.store.public_incidents import Subscriber
 from core.store.watches import Watch
 
 ROOTS: Final = ("watches", "domains", "memberships", "accounts")
 """What may be erased. What many accounts share (endpoints, certificates, people) is referred to by these and stays."""
 
+IMPORTED: Final = (ImportedObservation, ImportedIncident, ImportedCertificate, ImportedChain, ImportedPerson)
 UNCONFIRMED_FOR, LEFT_FOR = timedelta(days=7), timedelta(days=30)
 """So long the address of a subscriber is kept that nobody confirmed, and one that left."""
 
@@ -95,3 +105,15 @@ def purge_subscribers(session: Session, now: datetime, *, most: int = 1_000) -> 
     ids = session.scalars(old).all()
     session.execute(sa.delete(Subscriber).where(Subscriber.id.in_(ids)).execution_options(synchronize_session=False))
     return len(ids)
+
+
+def purge_imports(session: Session, before: datetime, *, most: int = 5_000) -> int:
+    """Drop what was brought in and taken back before that, and what imports had changed that can be undone no more; some rows at a time."""
+    done = 0
+    for table in IMPORTED:
+        old = sa.select(table.id).where(table.deleted_at < before).limit(most)
+        done += rowcount(session.execute(sa.delete(table).where(table.id.in_(old)).execution_options(synchronize_session=False)))
+    over = sa.select(Import.id).where(Import.applied_at < before)
+    changes = sa.select(ImportChange.id).where(ImportChange.import_id.in_(over)).limit(most)
+    gone = sa.delete(ImportChange).where(ImportChange.id.in_(changes)).execution_options(synchronize_session=False)
+    return done + rowcount(session.execute(gone))

@@ -22,9 +22,10 @@ from core.store.accounts import Account, Membership
 from core.store.cards import Written, written_on
 from core.store.db import Sessions
 from core.store.endpoints import Endpoint
+from core.store.erase import purge_imports
 from core.store.factors import Factor
 from core.store.imported import brought_of, import_by_ref
-from core.store.imports import Import, ImportedObservation, ImportedPerson
+from core.store.imports import Import, ImportChange, ImportedObservation, ImportedPerson
 from core.store.observations import Certificate, Observation
 from core.store.watches import Watch
 from tests.bundles import OTHER, changed
@@ -292,3 +293,23 @@ def test_an_undoing_ends_after_thirty_days(sessions: Sessions, tmp_path: Path) -
             undo_import(session, owner, ref=ref, now=NOW + 31 * DAY)
         assert import_by_ref(session, owner.account_id or 0, ref) is not None
         assert live(session, owner) == {"a.example"}
+
+
+def test_what_was_undone_goes_for_good_after_thirty_days_and_nothing_else_does(sessions: Sessions, tmp_path: Path) -> None:
+    owner, _ = make_rich(sessions)
+    export(sessions, owner, tmp_path / "a.zip", now=NOW + DAY)
+    with sessions.writing() as session:
+        eve, _ = person(session, "eve@elsewhere.example")
+        bob, _ = person(session, "bob@elsewhere.example")
+    bring_in(sessions, bob, tmp_path / "a.zip", now=NOW + DAY)
+    ref, done = bring_in(sessions, eve, tmp_path / "a.zip", now=NOW + DAY)
+    assert done.history is not None
+    with sessions.writing() as session:
+        undo_import(session, eve, ref=ref, now=NOW + 2 * DAY)
+        before = session.scalar(sa.select(sa.func.count()).select_from(ImportedObservation)) or 0
+        purge_imports(session, NOW + 32 * DAY - 31 * DAY)
+        assert session.scalar(sa.select(sa.func.count()).select_from(ImportedObservation)) == before
+        assert session.scalar(sa.select(sa.func.count()).select_from(ImportChange))
+        purge_imports(session, NOW + 40 * DAY)
+        assert session.scalar(sa.select(sa.func.count()).select_from(ImportedObservation)) == before - done.history.observations
+        assert session.scalar(sa.select(sa.func.count()).select_from(ImportChange)) == 0
