@@ -5,6 +5,7 @@
 An account of 100,000 names, each with a certificate of its own, and 1,000,000 observations (or as many as are asked for), on SQLite and on
 PostgreSQL. Reading raw is every column of the rows that the bundle is made of, fetched some at a time and let go. Each side is a process of
 its own; its memory is the most that it had above what it had before it began. Goals: at most 3 times the raw reading, and 150 MB.
+Then as many names are imported (bench/imports.py).
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from bench import imports
 from bench.account import DAY, LARGE, Seeder, seed
 from core.exports.keys import BundleKey
 from core.exports.write import Whence, reading, write_bundle
@@ -64,6 +66,7 @@ def main(arguments: list[str]) -> None:
                 f"{made.cpu_s / raw.cpu_s:.2f} of the processor; memory above idle {made.above_mib:.0f} MiB, raw {raw.above_mib:.0f} MiB",
                 flush=True,
             )
+        imports.measure(engine, names, database)
 
 
 @contextmanager

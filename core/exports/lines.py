@@ -38,10 +38,10 @@ class Chains:
 
     def add(self, joined: str) -> str:
         """The name of a chain, which is its digests joined by commas."""
-        name = hashlib.sha256(joined.encode())
-        if name.digest() not in self._chains:
-            self._chains[name.digest()] = bytes.fromhex(joined.replace(",", ""))
-        return name.hexdigest()
+        name = hashlib.sha256(joined.encode()).digest()
+        if name not in self._chains:
+            self._chains[name] = bytes.fromhex(joined.replace(",", ""))
+        return name.hex()
 
     def bring(self, joined: str) -> None:
         """Keep a chain ready that an imported line may name; it counts from then on."""
@@ -78,8 +78,13 @@ def observation_lines(rows: Iterable[Any], chains: Chains) -> Iterator[Keyed]:
 
     What was seen before the watch began and held then is told as of then: when somebody else's watch saw it first is theirs to know.
     """
-    for _, same in groupby(_observations(rows, chains), key=lambda each: each[0][:7]):
-        yield from sorted(same)
+    held: list[Keyed] = []
+    for each in _observations(rows, chains):
+        if held and (held[-1][0][6] != each[0][6] or held[-1][0][:7] != each[0][:7]):
+            yield from held if len(held) == 1 else sorted(held)
+            held.clear()
+        held.append(each)
+    yield from sorted(held)
 
 
 def _observations(rows: Iterable[Any], chains: Chains) -> Iterator[Keyed]:

@@ -15,6 +15,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import chain
 from typing import Any, BinaryIO, Final
 
 from sqlalchemy.orm import Session
@@ -180,7 +181,11 @@ class _Bundle:
             chains.bring(",".join(certificates))
         own = observation_lines(exported.observations_of(self.session, self.reach), chains)
         theirs = (((*row[:6], instant(row[6]), *row[7:]), row[8]) for row in exported.imported_observations_of(self.session, self.reach))
-        for line in once(heapq.merge(own, theirs)):
+        first = next(theirs, None)
+        if first is None:
+            yield from once(own)
+            return
+        for line in once(heapq.merge(own, chain((first,), theirs))):
             chains.name(line)
             yield line
 

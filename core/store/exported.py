@@ -109,44 +109,43 @@ def said_of(session: Session, domain_ids: Sequence[int]) -> dict[int, str]:
 
 def watches_of(session: Session, reach: Reach) -> Iterator[Any]:
     """Name, port, upgrade protocol, fixed address and beginning of each watch, by what it watches."""
-    return session.execute(
+    return _streamed(
+        session,
         sa.select(Watch.name, Watch.port, Watch.starttls, Watch.address, Watch.since_at)
         .where(Watch.account_id == reach.account_id, reach.there(Watch))
         .order_by(*_key(session)),
-        execution_options=_STREAM,
     )
 
 
 def soonest(session: Session, reach: Reach) -> Iterator[Any]:
     """Name, port, upgrade protocol, fixed address, state, end and sentence of each watch, worst first, then what ends first."""
-    return session.execute(
+    return _streamed(
+        session,
         sa.select(Watch.name, Watch.port, Watch.starttls, Watch.address, Watch.state, Watch.ends_at, Watch.sentence)
         .where(Watch.account_id == reach.account_id, reach.there(Watch))
         .order_by(Watch.rank, Watch.ends_at, *_key(session)),
-        execution_options=_STREAM,
     )
 
 
 def standing_of(session: Session, reach: Reach) -> Iterator[Any]:
     """As `soonest`, by what it watches."""
-    return session.execute(
+    return _streamed(
+        session,
         sa.select(Watch.name, Watch.port, Watch.starttls, Watch.address, Watch.state, Watch.ends_at, Watch.sentence)
         .where(Watch.account_id == reach.account_id, reach.there(Watch))
         .order_by(*_key(session)),
-        execution_options=_STREAM,
     )
 
 
 def served_digests(session: Session, reach: Reach) -> list[str]:
     """The digests of all certificates in chains that the account's watches see served now, sorted."""
-    rows = session.execute(
+    rows = _streamed(session,
         sa.select(Observation.chain)
         .join(Current, Current.observation_id == Observation.id)
         .join(Watch, Watch.endpoint_id == Current.endpoint_id)
         .where(
             Watch.account_id == reach.account_id, reach.there(Watch), Current.gone_at.is_(None), Current.last_seen_at >= Watch.since_at,
         ),
-        execution_options=_STREAM,
     )  # fmt: skip
     return sorted({digest for (chain,) in rows for digest in chain})
 
@@ -164,7 +163,7 @@ def observations_of(session: Session, reach: Reach) -> Iterator[Any]:
         if reach.since is None
         else sa.or_(o.seen_at >= reach.since, Current.gone_at.is_(None) & Current.observation_id.is_not(None))
     )
-    return session.execute(
+    return _streamed(session,
         sa.select(
             Watch.name, Watch.port, Watch.starttls, Watch.address, raw.at(Watch.since_at),
             o.perspective, sa.type_coerce(o.address, plain).label("seen_address"), o.key_asked, raw.at(o.seen_at), o.content_sha256,
@@ -177,8 +176,12 @@ def observations_of(session: Session, reach: Reach) -> Iterator[Any]:
         .order_by(
             *_key(session), _ordered(session, o.perspective), _ordered(session, o.address), o.seen_at, _ordered(session, o.content_sha256),
         ),
-        execution_options=_STREAM,
     )  # fmt: skip
+
+
+def _streamed(session: Session, query: sa.Select[*tuple[Any, ...]]) -> Iterator[Any]:
+    """Rows of columns, some at a time. Past the ORM's own loading, which would look at each of them once more."""
+    return iter(session.connection().execute(query, execution_options=_STREAM))
 
 
 class _Raw:
@@ -200,14 +203,13 @@ def imported_observations_of(session: Session, reach: Reach) -> Iterator[Any]:
     """The key that lines are sorted by (8 of it) and the line, of what was imported for watches in reach."""
     i = ImportedObservation
     wanted = sa.true() if reach.since is None else i.seen_at >= reach.since
-    return session.execute(
+    return _streamed(session,
         sa.select(i.name, i.port, i.starttls, i.fixed, i.perspective, i.address, i.seen_at, i.content_sha256, i.line)
         .where(i.account_id == reach.account_id, i.deleted_at.is_(None), wanted, _watched(i, reach))
         .order_by(
             _ordered(session, i.name), i.port, _ordered(session, i.starttls), _ordered(session, i.fixed), _ordered(session, i.perspective),
             _ordered(session, i.address), i.seen_at, _ordered(session, i.content_sha256), _ordered(session, i.line),
         ),
-        execution_options=_STREAM,
     )  # fmt: skip
 
 
@@ -215,7 +217,7 @@ def incidents_of(session: Session, reach: Reach) -> Iterator[Any]:
     """The incidents of the account's watches in reach, sorted by when they began last of all."""
     n = Incident
     wanted = sa.true() if reach.since is None else sa.or_(n.opened_at >= reach.since, n.closed_at.is_(None))
-    return session.execute(
+    return _streamed(session,
         sa.select(
             Watch.name, Watch.port, Watch.starttls, Watch.address, n.opened_at, n.check, n.certificate, n.severity, n.message, n.closed_at,
             n.removed, n.cleared_at,
@@ -223,7 +225,6 @@ def incidents_of(session: Session, reach: Reach) -> Iterator[Any]:
         .join(Watch, Watch.id == n.watch_id)
         .where(n.account_id == reach.account_id, reach.there(Watch), wanted)
         .order_by(*_key(session), n.opened_at, _ordered(session, n.check), _ordered(session, n.certificate), n.id),
-        execution_options=_STREAM,
     )  # fmt: skip
 
 
@@ -231,21 +232,20 @@ def imported_incidents_of(session: Session, reach: Reach) -> Iterator[Any]:
     """The key that lines are sorted by (6 of it) and the line."""
     i = ImportedIncident
     wanted = sa.true() if reach.since is None else i.opened_at >= reach.since
-    return session.execute(
+    return _streamed(session,
         sa.select(i.name, i.port, i.starttls, i.fixed, i.opened_at, i.check, i.line)
         .where(i.account_id == reach.account_id, i.deleted_at.is_(None), wanted, _watched(i, reach))
         .order_by(
             _ordered(session, i.name), i.port, _ordered(session, i.starttls), _ordered(session, i.fixed), i.opened_at,
             _ordered(session, i.check), _ordered(session, i.line),
         ),
-        execution_options=_STREAM,
     )  # fmt: skip
 
 
 def imported_chains_of(session: Session, account_id: int) -> Iterator[tuple[str, list[str]]]:
     """Chains that the account brought."""
     where = (ImportedChain.account_id == account_id, ImportedChain.deleted_at.is_(None))
-    rows = session.execute(sa.select(ImportedChain.chain, ImportedChain.certificates).where(*where), execution_options=_STREAM)
+    rows = _streamed(session, sa.select(ImportedChain.chain, ImportedChain.certificates).where(*where))
     return ((chain, certificates) for chain, certificates in rows)
 
 
