@@ -13,7 +13,7 @@ from typing import Final
 
 from audit.published import UnreadableError, published_logs
 from core.actions.bundle_keys import signing_key
-from core.actions.exports import expire_exports, fail_export, note_export, record_export, take_export
+from core.actions.exports import TRIES, expire_exports, fail_export, note_export, record_export, take_export
 from core.actions.policy import Actor
 from core.exports.keys import BundleKeyError
 from core.exports.write import LogHead, Made, Whence, reading, write_bundle
@@ -42,6 +42,10 @@ def export(context: Context, export_id: int) -> None:
         taken = take_export(session, export_id, lease=LEASE, now=context.now())
         session.expunge_all()
     if taken is None:
+        return
+    if taken.claim > TRIES:
+        with context.sessions.writing() as session:
+            fail_export(session, WORKER, taken, error="Its worker died each time that it was begun.", now=context.now())
         return
     path = folder(context.data) / f"{taken.ref}.zip"
     try:
@@ -114,7 +118,8 @@ def sweep_exports(context: Context) -> None:
     with context.sessions.writing() as session:
         over = expire_exports(session, now=context.now())
     for name in over:
-        (folder(context.data) / name).unlink(missing_ok=True)
+        for each in folder(context.data).glob(f"{name}*"):  # sealed copies too
+            each.unlink(missing_ok=True)
     before = context.now().timestamp() - timedelta(days=2).total_seconds()
     for left in folder(context.data).glob("*"):
         with suppress(FileNotFoundError):

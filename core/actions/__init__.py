@@ -4,6 +4,7 @@ A function here either checks policy and appends an event, or stands below with 
 """
 
 QUIET = {
+    "keep_choices": "what somebody ticked so far; nothing is changed by it",
     "apply_wanted": "asks core.actions.imports.apply_import, which appends the event",
     "become_responsible": "part of joining an account, which appends the event",
     "bring": "part of an import, which appends the event",

@@ -33,7 +33,7 @@ def open_calendar(session: Session, actor: Actor, *, name: str, now: datetime) -
     token = secrets.token_urlsafe(32)
     row = Calendar(
         ref=new_ref(), account_id=account_id, created_by=user_id, name=plain, token_sha256=token_sha256(token), created_at=now,
-        last_read_at=None, revoked_at=None,
+        revoked_at=None,
     )  # fmt: skip
     session.add(row)
     session.flush()

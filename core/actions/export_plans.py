@@ -14,12 +14,13 @@ import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
 from audit.log import Event, append
+from core.actions.exports import KEPT_FOR
 from core.actions.letters import tell_by_mail
 from core.actions.passwords import Checked, require_password
 from core.actions.policy import Actor, Permission, Refused, allows, require, require_person, require_worker
 from core.envelope import KeyFile
 from core.exports.form import HISTORIES
-from core.exports.places import PLACES, require_place
+from core.exports.places import PLACES, SLOWEST_BYTES_S, require_place
 from core.seal import read_recipient
 from core.store.accounts import Account, account_names, members_of
 from core.store.base import new_ref
@@ -29,7 +30,8 @@ EVERY: Final[Mapping[str, timedelta]] = {"daily": timedelta(days=1), "weekly": t
 MOST_PLANS: Final = 5
 GIVEN_UP_AFTER: Final = timedelta(days=2)
 FIRST_RETRY, LAST_RETRY = timedelta(minutes=5), timedelta(hours=6)
-LOUD_FROM: Final = 5
+A_DAY: Final = 10
+"""So many exports of one plan in 24 hours, however often one is asked for."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,8 +109,11 @@ def run_plan(session: Session, actor: Actor, *, ref: str, now: datetime) -> None
     row = _own(session, require(actor, Permission.EXPORT), ref)
     if row.next_at > now - timedelta(minutes=1) and row.last_at is not None and now - row.last_at < timedelta(minutes=10):
         raise Refused("One was sent within ten minutes. Nothing was made.")
+    lately = (Export.plan_id == row.id, Export.asked_at > now - timedelta(days=1))
+    if (session.scalar(sa.select(sa.func.count()).where(*lately)) or 0) >= A_DAY:
+        raise Refused(f"{A_DAY} were made in 24 hours. Nothing was made; the next one comes by the plan.")
     row.next_at = now
-    append(session, Event("export.asked.v1", now, actor.name, actor.account_ref, {}, {"export": row.ref, "history": row.history}))
+    append(session, Event("export.asked.v1", now, actor.name, actor.account_ref, {}, {"plan": row.ref, "history": row.history}))
 
 
 def _own(session: Session, account_id: int, ref: str) -> ExportPlan:
@@ -144,7 +149,7 @@ def take_delivery_of(session: Session, export_id: int, *, lease: timedelta, now:
     row = session.scalar(sa.select(Export).where(*mine).with_for_update(skip_locked=True))
     if row is None:
         return None
-    row.lease_until, row.attempts = now + lease, row.attempts + 1
+    row.lease_until, row.attempts = now + lease + timedelta(seconds=row.bytes / SLOWEST_BYTES_S), row.attempts + 1
     session.flush()
     plan = session.get(ExportPlan, row.plan_id) if row.plan_id is not None else None
     if plan is None or plan.deleted_at is not None:
@@ -154,20 +159,31 @@ def take_delivery_of(session: Session, export_id: int, *, lease: timedelta, now:
     return row, plan
 
 
-def record_delivered(session: Session, actor: Actor, *, export_id: int, now: datetime) -> None:
+def reader_of(session: Session, plan: ExportPlan) -> str:
+    """The address of today of who made the plan, as long as they may export; "" where they may not, or are gone."""
+    members = members_of(session, [plan.account_id])
+    return next((each.email for each in members if each.user_id == plan.created_by and allows(each.role, Permission.EXPORT)), "")
+
+
+def record_delivered(session: Session, actor: Actor, *, export: Export, now: datetime) -> None:
     """It is at its place."""
     require_worker(actor)
-    row, plan, account = _settle(session, export_id)
+    row, plan, account = _settle(session, export.id)
+    if row.attempts != export.attempts:
+        return
     row.delivered_at, row.deliver_at, row.lease_until, row.error = now, None, None, ""
+    row.expires_at = max(row.expires_at or now, now + KEPT_FOR)
     plan.failures, plan.last_error = 0, ""
     private = {"export": row.ref, "plan": plan.ref, "sha256": row.sha256}
     append(session, Event("export.delivered.v1", now, actor.name, account.ref, {"place": plan.place}, private))
 
 
-def record_undelivered(session: Session, actor: Actor, *, export_id: int, error: str, again: bool, now: datetime) -> None:
+def record_undelivered(session: Session, actor: Actor, *, export: Export, error: str, again: bool, now: datetime) -> None:
     """It did not get there: tried again, later and later, for two days. Its people are told as it first fails, and as it is given up."""
     require_worker(actor)
-    row, plan, account = _settle(session, export_id)
+    row, plan, account = _settle(session, export.id)
+    if row.attempts != export.attempts:
+        return
     row.error, row.lease_until, plan.last_error = error[:500], None, error[:500]
     over = row.ready_at is None or now - row.ready_at >= GIVEN_UP_AFTER or not again
     if not over:

@@ -179,6 +179,11 @@ def want_import(session: Session, actor: Actor, *, ref: str, choices: Choices, n
     append(session, Event("import.wanted.v1", now, actor.name, actor.account_ref, {"import": row.ref}))
 
 
+def keep_choices(session: Session, actor: Actor, *, ref: str, choices: Choices) -> None:
+    """Keep what was ticked so far, while its person looks at more names. Raises Refused."""
+    _own(session, require(actor, Permission.IMPORT), ref, "previewed").choices = choices.kept
+
+
 def drop_import(session: Session, actor: Actor, *, ref: str, now: datetime) -> None:
     """Leave it: nothing of it was taken, and the file is removed. Raises Refused for one that was applied."""
     row = _own(session, require(actor, Permission.IMPORT), ref, "previewed", "refused", "waiting")

@@ -75,7 +75,7 @@ def kind_of(path: Path) -> Form:
     with path.open("rb") as file:
         head = file.read(4_096)
     if head.startswith(_AGE):
-        raise refused("This file is sealed to a key of yours.", "Open it first: age --decrypt -i KEY FILE | gunzip > export.zip")
+        raise refused("This file is sealed to a key of yours.", "Open it first: age --decrypt -i KEY FILE > export.zip")
     if head.startswith(_ZIP):
         return "bundle"
     text = head.decode("utf-16" if head[:2] in _UTF16 else "utf-8-sig", "replace").lstrip()

@@ -30,7 +30,8 @@ PLACES: Final[tuple[PlaceKind, ...]] = ("mail", "s3", "sftp", "webhook")
 MOST_POSTED: Final = 100 << 20
 MOST_PUT: Final = 5 << 30
 """What S3 takes in one piece."""
-_SLOWEST_BYTES_S: Final = 100_000
+SLOWEST_BYTES_S: Final = 100_000
+"""A line that is slower is given up."""
 _LEAST_S: Final = 60.0
 _SSH_PORT: Final = 22
 
@@ -47,9 +48,14 @@ class Parcel:
     at: datetime
 
     @property
+    def kind(self) -> str:
+        """What it is called among kinds of files."""
+        return "application/zip" if self.name.endswith(".zip") else "application/octet-stream"
+
+    @property
     def within_s(self) -> float:
         """So long it may take."""
-        return _LEAST_S + self.size / _SLOWEST_BYTES_S
+        return _LEAST_S + self.size / SLOWEST_BYTES_S
 
 
 def require_place(kind: str, address: str, secret: Mapping[str, str]) -> None:
@@ -88,7 +94,7 @@ def _webhook(address: str, secret: Mapping[str, str], parcel: Parcel, way: Way) 
     stamp = str(int(parcel.at.timestamp()))
     mark = signature(secret["secret"], parcel.ref, stamp, parcel.sha256)
     headers = {
-        "Content-Type": "application/zip", "webhook-id": parcel.ref, "webhook-timestamp": stamp, "webhook-signature": mark,
+        "Content-Type": parcel.kind, "webhook-id": parcel.ref, "webhook-timestamp": stamp, "webhook-signature": mark,
         "x-content-sha256": parcel.sha256, "Content-Disposition": f'attachment; filename="{parcel.name}"',
     }  # fmt: skip
     with parcel.path.open("rb") as file:
@@ -113,7 +119,7 @@ def _s3(address: str, secret: Mapping[str, str], parcel: Parcel, way: Way) -> No
     if parcel.size > MOST_PUT:
         raise Undelivered(f"The file has {parcel.size:,} bytes, and a store takes {MOST_PUT:,} in one piece.", again=False)
     url = f"{address.rstrip('/')}/{quote(parcel.name)}"
-    headers = {"Content-Type": "application/zip", "x-amz-meta-sha256": parcel.sha256, "Host": urlsplit(url).netloc}
+    headers = {"Content-Type": parcel.kind, "x-amz-meta-sha256": parcel.sha256, "Host": urlsplit(url).netloc}
     request = AWSRequest(method="PUT", url=url, headers=headers)
     request.context["payload_signing_enabled"] = False
     region = secret.get("region") or "us-east-1"

@@ -92,7 +92,6 @@ class Calendar(Base):
     name: Mapped[str] = mapped_column(sa.String(64), default="")
     token_sha256: Mapped[str] = mapped_column(sa.String(64), unique=True)
     created_at: Mapped[datetime]
-    last_read_at: Mapped[datetime | None]
     revoked_at: Mapped[datetime | None]
 
 

@@ -35,7 +35,6 @@ def upgrade() -> None:
         sa.Column("name", sa.String(length=64), nullable=False),
         sa.Column("token_sha256", sa.String(length=64), nullable=False),
         sa.Column("created_at", Utc(), nullable=False),
-        sa.Column("last_read_at", Utc(), nullable=True),
         sa.Column("revoked_at", Utc(), nullable=True),
         sa.ForeignKeyConstraint(["account_id"], ["accounts.id"], name=op.f("fk_calendars_account_id_accounts")),
         sa.ForeignKeyConstraint(["created_by"], ["users.id"], name=op.f("fk_calendars_created_by_users")),

@@ -6,14 +6,14 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from typing import Any, Final
 
-from flask import Blueprint, Response, abort, redirect, request, send_file, stream_with_context
+from flask import Blueprint, Response, redirect, request, send_file, stream_with_context
 from flask.typing import ResponseReturnValue
 
 from core.actions.accounts import token_sha256
 from core.actions.calendars import open_calendar, revoke_calendar
 from core.actions.export_plans import EVERY, Planned, make_plan, remove_plan, run_plan
 from core.actions.exports import ask_export, download_export, list_downloaded, use_link
-from core.actions.policy import Actor, Permission, Refused, require, require_person
+from core.actions.policy import Actor, Permission, Refused, allows, require, require_person
 from core.exports.form import HISTORIES
 from core.exports.lists import LISTS, calendar
 from core.exports.places import PLACES
@@ -92,7 +92,7 @@ def download(actor: Actor, ref: str) -> ResponseReturnValue:
 def _sent(row: Export) -> ResponseReturnValue:
     path = parts().plan.data / "exports" / row.file
     if not path.exists():
-        abort(404)
+        return page("exports/get.html", status=404, secret="", problem="The file is gone: it is kept for a day. Make another export.")
     return send_file(path.absolute(), "application/zip", as_attachment=True, download_name=f"keychest-{row.ready_at:%Y-%m-%d-%H%M}.zip")
 
 
@@ -198,7 +198,7 @@ def _errors(refused: Refused | None) -> Mapping[str, str]:
 
 def _page(actor: Actor, *, refused: Refused | None = None, calendar_address: str = "") -> ResponseReturnValue:
     account_id = require(actor, Permission.READ)
-    may = actor.role in {"owner", "manager"}
+    may = allows(actor.role, Permission.EXPORT)
     lines = exports_of(reading(), account_id) if may else ()
     return page(
         "exports/show.html",

@@ -11,12 +11,13 @@ from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import IO, Any, Final
+from urllib.parse import urlencode
 
 from flask import Blueprint, redirect, request
 from flask.typing import ResponseReturnValue
 
 from core.actions.import_plan import OUTCOMES, Choices
-from core.actions.imports import drop_import, hand_in, undo_import, want_import
+from core.actions.imports import drop_import, hand_in, keep_choices, undo_import, want_import
 from core.actions.policy import Actor, Permission, Refused, require
 from core.render import plural
 from core.store.base import IN_BIN_FOR
@@ -92,7 +93,7 @@ def show_one(actor: Actor, ref: str) -> ResponseReturnValue:
 @gate(Permission.IMPORT)
 def decide(actor: Actor, ref: str) -> ResponseReturnValue:
     """Apply what was chosen, leave it, or undo it."""
-    act = {"apply": _apply, "drop": _drop, "undo": _undo}.get(request.form.get("do", ""))
+    act = {"apply": _apply, "more": _more, "drop": _drop, "undo": _undo}.get(request.form.get("do", ""))
     try:
         told = found(act)(actor, ref)
     except Refused as refused:
@@ -100,14 +101,28 @@ def decide(actor: Actor, ref: str) -> ResponseReturnValue:
         return _one(row, refused=refused)
     if told:
         tell("ok", told)
-    return redirect("/imports" if act is _drop else f"/imports/{ref}", 303)
+    onward = f"?{urlencode({'show': request.form.get('show', ''), 'from': request.form.get('from', '')})}" if act is _more else ""
+    return redirect("/imports" if act is _drop else f"/imports/{ref}{onward}", 303)
+
+
+def _chosen(ref: str, actor: Actor) -> Choices:
+    """What is ticked now; names that were left out on other pages of the list stay so."""
+    row = found(import_by_ref(reading(), require(actor, Permission.IMPORT), ref))
+    flags = {flag: flag in request.form for flag in _FLAGS}
+    ticked = {each[:400] for each in request.form.getlist("leave")[:_MOST_LEFT]}
+    before = Choices.read(row.choices).leave - set(request.form.getlist("shown"))
+    return Choices(**flags, leave=frozenset(before | ticked))
 
 
 def _apply(actor: Actor, ref: str) -> str:
-    chosen = {flag: flag in request.form for flag in _FLAGS}
-    leave = frozenset(each[:400] for each in request.form.getlist("leave")[:_MOST_LEFT])
     with acting() as session:
-        want_import(session, actor, ref=ref, choices=Choices(**chosen, leave=leave), now=now())
+        want_import(session, actor, ref=ref, choices=_chosen(ref, actor), now=now())
+    return ""
+
+
+def _more(actor: Actor, ref: str) -> str:
+    with acting() as session:
+        keep_choices(session, actor, ref=ref, choices=_chosen(ref, actor))
     return ""
 
 

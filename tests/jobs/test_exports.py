@@ -202,7 +202,7 @@ def test_a_plan_mails_what_only_the_account_s_own_key_opens(place: Place) -> Non
     (mail,) = [each for each in (place.data / "outbox").glob("*.eml") if b"daily export" in each.read_bytes()]
     message = message_from_bytes(mail.read_bytes(), policy=policy.default)
     (attached,) = message.iter_attachments()
-    assert str(attached.get_filename()).endswith(".zip.gz.age")
+    assert str(attached.get_filename()).endswith(".zip.age")
     (place.data / "sealed").write_bytes(attached.get_content())
     with (place.data / "sealed").open("rb") as sealed, (place.data / "opened.zip").open("wb") as opened:
         unseal(sealed, opened, [identity])
@@ -317,3 +317,48 @@ def look(place: Place) -> None:
         waiting = imports_waiting(session, place.at)
     for each in waiting:
         bring_in(place.context, each)
+
+
+def test_a_plan_mails_nobody_who_may_not_export_any_more(place: Place) -> None:
+    owner, _ = make_rich(place.sessions)
+    with place.sessions.writing() as session:
+        other, _ = joined(session, owner, "other@example.org", "owner")
+    plan(place, owner)
+    run_plans(place)
+    assert place.lines(owner)[0] == ("ready", "")
+    with place.sessions.writing() as session:
+        session.execute(sa.text("UPDATE memberships SET role = 'viewer' WHERE user_id = :id").bindparams(id=owner.user_id))
+    place.at += DAY
+    run_plans(place)
+    assert "may not export any more" in place.lines(other)[0][1]
+    assert len([each for each in (place.data / "outbox").glob("*.eml") if b"daily export" in each.read_bytes()]) == 1
+
+
+def test_sealed_copies_go_with_their_file_and_all_tries_bring_the_same(place: Place) -> None:
+    owner, _ = make_rich(place.sessions)
+    checked = proof(place.sessions, MIRA)
+    planned = Planned("daily", "all", "webhook", "https://nobody.invalid/", {}, recipient_of(make_identity()))
+    with place.sessions.writing() as session:
+        make_plan(session, owner, planned=planned, keys=place.context.keys, checked=checked, now=place.at)
+    run_plans(place)
+    (sealed,) = folder(place.data).glob("*.age")
+    before = sealed.read_bytes()
+    place.at += HOUR
+    run_plans(place)
+    assert sealed.read_bytes() == before
+    place.at += 3 * DAY
+    run_plans(place)
+    place.at += HOUR
+    sweep_files(place.context)
+    assert not sealed.exists()
+
+
+def test_what_kills_its_worker_each_time_is_given_up(place: Place) -> None:
+    owner, _ = make_rich(place.sessions)
+    place.ask(owner)
+    for _ in range(3):
+        with place.sessions.writing() as session:
+            assert take_export(session, exports_waiting(session, place.at)[0], lease=HOUR, now=place.at) is not None
+        place.at += 2 * HOUR
+    place.work()
+    assert place.lines(owner) == [("failed", "Its worker died each time that it was begun.")]

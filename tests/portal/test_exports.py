@@ -162,3 +162,21 @@ def followed(site: Site, who: str, ref: str) -> str:
     client = site.client(who)
     post(client, f"/exports/plans/{ref}", {"do": "remove"})
     return client.get("/exports").text
+
+
+@pytest.mark.slow
+def test_names_that_are_left_out_on_one_page_of_many_stay_left_out(site: Site, tmp_path: Path) -> None:
+    answer = hand(site, "manager", "many.txt", b"".join(b"host%03d.example\n" % number for number in range(150)))
+    work(site, tmp_path)
+    manager = site.client("manager")
+    page = manager.get(answer.location).text
+    shown = re.findall(r'name="shown" value="([^"]+)"', page)
+    assert (len(shown), shown[0]) == (100, "host000.example:443")
+    flags: dict[str, str | list[str]] = {"names": "on", "cards": "on"}
+    more = post(manager, answer.location, flags | {"do": "more", "show": "", "from": "100", "shown": shown, "leave": shown[:2]})
+    page = manager.get(more.location).text
+    rest = re.findall(r'name="shown" value="([^"]+)"', page)
+    assert (len(rest), 'name="theirs" checked' in page) == (50, False)
+    post(manager, answer.location, flags | {"do": "apply", "shown": rest, "leave": rest[:1]})
+    work(site, tmp_path)
+    assert re.findall(r'class="n">(\d+)', manager.get(answer.location).text)[:3] == ["147", "0", "3"]
