@@ -14,6 +14,7 @@ from typing import Any, Final
 from audit.kinds import KINDS, UNKNOWN
 from core.render import plural
 from core.store.teams import TeamMember
+from portal import activity_exports
 
 Values = Mapping[str, Any]
 GROUPS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
@@ -40,6 +41,7 @@ GROUPS: Final[Mapping[str, tuple[str, frozenset[str]]]] = {
         ),
     ),
     "account": ("Account", frozenset({"account.made.v1", "account.removed.v1", "account.renamed.v1", "account.restored.v1"})),
+    "data": ("Exports and imports", activity_exports.KINDS),
     "removals": ("Large removals", frozenset({"removal.approved.v1", "removal.asked.v1", "removal.refused.v1"})),
 }  # fmt: skip
 """Kinds of an account's events by what they are about; what is in none is found under "other"."""
@@ -52,8 +54,11 @@ _NOBODY: Final[Mapping[str, str]] = {
     "log": "The log itself",
 }
 _LABELS: Final[Mapping[str, str]] = {
-    "added": "Tags added", "email": "Address", "note": "Note changed", "reason": "Reason given", "responsible": "Now responsible",
-    "scopes": "May read", "taken": "Tags taken away", "token": "Reference of the token", "user": "Person",
+    "added": "Tags added", "address": "Where to", "email": "Address", "export": "Reference of the export", "history": "How far back",
+    "import": "Reference of the import", "name": "Called", "note": "Note changed", "plan": "Reference of the plan",
+    "reason": "Reason given",
+    "responsible": "Now responsible", "scopes": "May read", "sha256": "SHA-256", "taken": "Tags taken away",
+    "token": "Reference of the token", "user": "Person", "why": "Why",
 }  # fmt: skip
 _PEOPLE: Final = frozenset({"user", "responsible"})
 
@@ -198,6 +203,16 @@ def _ended(values: Values) -> Sentence:
     return Sentence(f"stopped looking at this account{how}", uses=frozenset({"by"}))
 
 
+def _exports(kind: str) -> Callable[[Values], Sentence]:
+    """Of exports and imports, whose words stand apart."""
+
+    def made(values: Values) -> Sentence:
+        did, uses = activity_exports.words(kind, values)
+        return Sentence(did, uses=uses)
+
+    return made
+
+
 _SENTENCES: Final[Mapping[str, Callable[[Values], Sentence]]] = {
     "account.factor_required.v1": lambda values: Sentence(
         "asked every member for a second factor" if values.get("on") is not False else "stopped asking members for a second factor",
@@ -241,6 +256,7 @@ _SENTENCES: Final[Mapping[str, Callable[[Values], Sentence]]] = {
         f"{_role(values, 'to')}, who was {_role(values, 'from')}",
         frozenset({"user", "from", "to"}),
     ),
+    **{kind: _exports(kind) for kind in activity_exports.KINDS},
     "scan.requested.v1": lambda values: Sentence(f"asked for scans of {_many(values, 'names')} at once", uses=frozenset({"names"})),
 }
 

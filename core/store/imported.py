@@ -165,3 +165,24 @@ def _leaves(session: Session, account_id: int, names: set[str]) -> dict[str, str
     rows = session.execute(sa.select(c.sha256, c.line).where(*own))
     subjects = {sha256: json.loads(line).get("subject") or "" for sha256, line in rows}
     return {chain: subjects.get(leaf, "") for chain, leaf in first.items()}
+
+
+@dataclass(frozen=True, slots=True)
+class BroughtIncident:
+    """An imported incident as a page shows it."""
+
+    opened_at: datetime
+    closed_at: datetime | None
+    message: str
+
+
+def incidents_brought_of(session: Session, account_id: int, key: Key, *, most: int) -> tuple[BroughtIncident, ...]:
+    """The newest imported incidents of one watch."""
+    i = ImportedIncident
+    own = (i.account_id == account_id, i.deleted_at.is_(None), i.name == key[0], i.port == key[1], i.starttls == key[2], i.fixed == key[3])
+    rows = session.execute(sa.select(i.opened_at, i.line).where(*own).order_by(i.opened_at.desc(), i.id.desc()).limit(most))
+    found = []
+    for at, line in rows:
+        told = json.loads(line)
+        found.append(BroughtIncident(at, datetime.fromisoformat(told["closed_at"]) if told["closed_at"] else None, told["message"]))
+    return tuple(found)

@@ -17,7 +17,7 @@ from core.scanner.certificate import known_certificate
 from core.scanner.checks import CHECKS
 from core.store.accounts import accounts_allowed
 from core.store.cards import written_on
-from core.store.imported import brought_of
+from core.store.imported import brought_of, incidents_brought_of
 from core.store.standing import Found, Standing, ders, found_now, history, seen_now, standing
 from core.store.teams import team
 from portal import charts, drawn
@@ -101,6 +101,7 @@ def _page(
     key = (watched.name, watched.port, watched.starttls, watched.address)
     shown["people"] = team(reading(), account_id)
     shown["brought"], shown["brought_in_all"] = brought_of(reading(), account_id, key, most=_BROUGHT)
+    shown["troubles"] = incidents_brought_of(reading(), account_id, key, most=_BROUGHT)
     may = {
         "may_scan": allows(actor.role, Permission.SCAN_NOW),
         "may_remove": allows(actor.role, Permission.REMOVE_DOMAINS),

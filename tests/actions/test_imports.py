@@ -24,7 +24,7 @@ from core.store.db import Sessions
 from core.store.endpoints import Endpoint
 from core.store.erase import purge_imports
 from core.store.factors import Factor
-from core.store.imported import brought_of, import_by_ref
+from core.store.imported import brought_of, import_by_ref, incidents_brought_of
 from core.store.imports import Import, ImportChange, ImportedObservation, ImportedPerson
 from core.store.observations import Certificate, Observation
 from core.store.watches import Watch
@@ -144,6 +144,8 @@ def test_history_is_the_account_s_own_and_goes_with_the_undoing(sessions: Sessio
         assert (len(shown), all_of_them > 2) == (2, True)
         assert shown[0].seen_at > shown[1].seen_at - DAY
         assert brought_of(session, owner.account_id or 0, NAMES[0].key, most=2) == ((), 0)
+        assert [each.message for each in incidents_brought_of(session, eve.account_id or 0, NAMES[0].key, most=9)]
+        assert incidents_brought_of(session, owner.account_id or 0, NAMES[0].key, most=9) == ()
         assert card(session, eve, "www.harbour.example").note == NOTES["www.harbour.example"]
         assert set(session.scalars(sa.select(ImportedPerson.email))) == {"max.mira@example.org"}
     with sessions.writing() as session:

@@ -41,7 +41,9 @@ OF_ACCOUNTS = {  # what actions append with an account's reference: a kind that 
     "activity.downloaded.v1", "api_token.made.v1", "api_token.revoked.v1", "domains.added.v1", "domains.edited.v1", "domains.removed.v1",
     "domains.restored.v1", "impersonation.begun.v1", "impersonation.ended.v1", "invitation.withdrawn.v1", "member.invited.v1",
     "member.joined.v1", "member.left.v1", "member.removed.v1", "member.restored.v1", "removal.approved.v1", "removal.asked.v1",
-    "removal.refused.v1", "role.changed.v1", "scan.requested.v1",
+    "removal.refused.v1", "role.changed.v1", "scan.requested.v1", "calendar.opened.v1", "calendar.revoked.v1", "export.asked.v1",
+    "export.delivered.v1", "export.downloaded.v1", "export.failed.v1", "export.made.v1", "export_plan.made.v1", "export_plan.removed.v1",
+    "import.applied.v1", "import.dropped.v1", "import.handed_in.v1", "import.undone.v1", "import.wanted.v1", "list.downloaded.v1",
 }  # fmt: skip
 
 
@@ -98,6 +100,12 @@ def test_every_kind_of_an_account_stands_in_a_group() -> None:
         ),
         ("activity.downloaded.v1", {"entries": 1}, "downloaded this activity with its proofs: 1 entry"),
         ("scan.requested.v1", {"names": 2}, "asked for scans of 2 names at once"),
+        ("export.made.v1", {"names": 44, "bytes": 99_906, "sha256": "ab"}, "made an export of 44 names, in 99,906 bytes SHA-256 ab"),
+        (
+            "import.applied.v1", {"form": "csv", "added": 2, "changed": 1, "skipped": 0, "refused": 3, "name": "a.csv"},
+            "brought a file in (csv): 2 names added, 1 changed, 0 skipped, 3 refused Called a.csv",
+        ),
+        ("list.downloaded.v1", {"list": "domains.csv"}, "downloaded a list, domains.csv, of some names"),
     ],
 )  # fmt: skip
 def test_the_words_are_whole(kind: str, values: Mapping[str, Any], words: str) -> None:
