@@ -22,7 +22,7 @@ SAID: Final[Mapping[str, tuple[str, tuple[str, ...]]]] = {
     "import.dropped.v1": ("left a file that had been handed in", ()),
     "import.handed_in.v1": ("handed in a file of {bytes} bytes", ("bytes",)),
     "import.undone.v1": (
-        "undid an import: {names} names went into the bin, {cards} cards are as they were, {kept} stay",
+        "undid an import: {names} names were taken out again, {cards} cards are as they were, {kept} stay",
         ("names", "cards", "kept"),
     ),
     "import.wanted.v1": ("chose what to take from a file", ()),
