@@ -13,7 +13,6 @@ from core.exports.read import Bundle, open_bundle
 from core.net.lists import read_address
 from core.net.names import Listed, NameRefused, read_name
 from core.net.upgrades import PROTOCOLS
-from core.render import plural
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,14 +66,21 @@ def _of(bundle: Bundle) -> Content:
     people = tuple(each["email"] for each in bundle.lines(MEMBERS_OF))
     told = [*bundle.told]
     if people:
-        told.append(f"It lists {plural(len(people), 'person', 'people')} with a role. Nobody is let in by a file: invite them under Team.")
+        who = _so_many(len(people), "person", "people")
+        told.append(f"It lists {who} with a role. Nobody is let in by a file: invite them under Team.")
     if settings["plans"]:
-        told.append(f"It lists {plural(len(settings['plans']), 'plan')} of exports without their secrets: set them up anew under Exports.")
+        plans = _so_many(len(settings["plans"]), "plan", "plans")
+        told.append(f"It lists {plans} of exports, whose secrets are not in it: make them anew under Exports.")
     sum(1 for _ in bundle.lines(CHANNELS))  # looked at, since a bundle is whole or refused; mail goes to members
     return Content(
         "bundle", tuple(wanted), tuple(unread), tuple(told), bundle.version, bundle.trust, bundle.signer, account["name"],
         settings["factor_required"], people, bundle.count(OBSERVATIONS), bundle.count(INCIDENTS), bundle,
     )  # fmt: skip
+
+
+def _so_many(count: int, one: str, many: str) -> str:
+    """With an ordinary blank: what is told stands beside what strangers wrote, where others are spelled out."""
+    return f"{count:,} {one if count == 1 else many}"
 
 
 def _listed(watch: dict[str, object]) -> Listed:
