@@ -181,7 +181,7 @@ def fill(session: Session, actor: Actor, account: dict[str, Any]) -> None:
         watch = watches[account["listed"][number % len(watches)].key]
         session.add(
             Incident(
-                ref=new_ref(), account_id=actor.account_id, watch_id=watch.id, check=f"check-{at:%f}", severity="high",
+                ref=new_ref(), account_id=actor.account_id, watch_id=watch.id, check=f"check-{number}", severity="high",
                 message=message, opened_at=at, closed_at=closed, cleared_at=None, removed=closed is not None,
             )
         )  # fmt: skip
