@@ -20,7 +20,6 @@ from core.actions.tags import MOST_TAGS, MOST_WORDS, read_note, read_tags
 from core.exports.content import Content
 from core.exports.foreign import Wanted
 from core.net.names import Listed
-from core.store.accounts import members_of
 from core.store.cards import BLANK, Written, tags_counted, written_on
 from core.store.db import CHUNK
 from core.store.endpoints import Domain
@@ -209,7 +208,6 @@ class _Known:
         self.binned = binned_by_target(session, account_id, keys - self.live).keys()
         self.refused = over_budget(session, account_id, sorted({each.listed for each in wanted}, key=lambda each: each.key), now)
         self.cards = cards_by_name(session, account_id, {each.listed.name for each in wanted})
-        self.members = {each.email for each in members_of(session, [account_id])}
         self._words = {word for word, _ in tags_counted(session, account_id)}
 
     def has_room_for(self, word: str) -> bool:

@@ -18,7 +18,6 @@ from core.store.db import rowcount
 from core.store.imports import Import
 
 _NEXT = {"waiting": "reading", "reading": "reading", "wanted": "applying", "applying": "applying"}
-TRIES = 3
 
 
 def take_import(session: Session, import_id: int, *, lease: timedelta, now: datetime) -> Import | None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Final
@@ -43,7 +42,6 @@ KEPT_FOR: Final = timedelta(days=7)
 _ADDED, _NAME, _FACTOR = "added", "name", "factor"
 _HISTORY: Final = (ImportedObservation, ImportedIncident, ImportedCertificate, ImportedChain, ImportedPerson)
 _GONE: Final = "This import is not there any more, or was applied already. Nothing was changed."
-Proven = Callable[[], bool]
 
 
 @dataclass(frozen=True, slots=True)

@@ -65,9 +65,6 @@ class Chains:
         found = {raw[at : at + 32] for raw in self._chains.values() for at in range(0, len(raw), 32)}
         return [each.hex() for each in sorted(found)]
 
-    def __len__(self) -> int:
-        return len(self._chains)
-
 
 Keyed = tuple[tuple[Any, ...], str]
 """A line, and what it is sorted by: the watch, perspective, address, when, content, the line itself."""
