@@ -19,8 +19,8 @@ ACCOUNT, SETTINGS, DOMAINS, WATCHES, MEMBERS_OF, CHANNELS = (
 OBSERVATIONS, INCIDENTS, CHAINS, CERTIFICATES = "observations.jsonl", "incidents.jsonl", "chains.jsonl", "certificates.jsonl"
 CERTIFICATES_CSV, CERTIFICATES_PEM, DOMAINS_CSV = "certificates.csv", "certificates.pem", "domains.csv"
 MEMBERS: Final = (
-    ACCOUNT, SETTINGS, DOMAINS, WATCHES, MEMBERS_OF, CHANNELS, OBSERVATIONS, INCIDENTS, CHAINS, CERTIFICATES, CERTIFICATES_CSV,
-    CERTIFICATES_PEM, DOMAINS_CSV, PAGE, MANIFEST, SIGNATURE,
+    ACCOUNT, SETTINGS, DOMAINS, WATCHES, MEMBERS_OF, CHANNELS, OBSERVATIONS, INCIDENTS, CHAINS, CERTIFICATES_PEM,
+    CERTIFICATES, CERTIFICATES_CSV, DOMAINS_CSV, PAGE, MANIFEST, SIGNATURE,
 )  # fmt: skip
 """Every member of a bundle, in the order in which they are written. The manifest vouches for those before it, the signature for it."""
 

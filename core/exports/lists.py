@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
@@ -10,14 +10,13 @@ from icalendar import Calendar, Event
 from sqlalchemy.orm import Session
 
 from core.exports.lines import certificate_of, instant, or_none, pem_of
+from core.exports.members import CERTIFICATE_COLUMNS
 from core.exports.shapes import line_of
-from core.exports.streams import table_lines
-from core.exports.write import CERTIFICATE_COLUMNS
+from core.exports.streams import table_line
 from core.net.text import u_label
 from core.store import exported
-from core.store.cards import BLANK
 from core.store.exported import Reach
-from core.store.exported_certificates import certificates_of, ders_of
+from core.store.exported_certificates import certificates_of
 from core.store.served import served_now
 from core.store.watches import NO_END
 
@@ -29,31 +28,35 @@ Texts = Iterator[str]
 def domains(session: Session, reach: Reach) -> Iterator[dict[str, Any]]:
     """What is watched, how it stands, and what stands on each name's card."""
     cards = exported.domains_of(session, reach)
-    name, card = "", BLANK
+    card = next(cards, None)
     for row in exported.standing_of(session, reach):
-        while name != row.name:
-            name, _, _, card = next(cards)
+        while card and card.name != row.name:
+            card = next(cards, None)
         yield {
             "name": row.name, "port": row.port, "starttls": row.starttls, "fixed": row.address, "state": row.state,
-            "ends_at": instant(row.ends_at) if row.ends_at != NO_END else None, "what": row.sentence, "note": card.note,
-            "tags": sorted(card.tags), "responsible": card.responsible,
+            "ends_at": instant(row.ends_at) if row.ends_at != NO_END else None, "what": row.sentence, "note": card.note if card else "",
+            "tags": list(card.tags) if card else [], "responsible": card.responsible if card else "",
         }  # fmt: skip
 
 
 def certificates(session: Session, reach: Reach) -> Iterator[dict[str, Any]]:
     """Every certificate in the chains that are served now."""
-    for seen, _ in certificates_of(session, reach.account_id, exported.served_digests(session, reach)):
-        if seen is not None:
-            yield certificate_of(seen)
+    for seen, _, _ in certificates_of(session, reach.account_id, exported.served_digests(session, reach)):
+        yield certificate_of(seen)
 
 
 def _domains_csv(session: Session, reach: Reach) -> Texts:
-    return table_lines(DOMAIN_COLUMNS, ([_cell(row[column]) for column in DOMAIN_COLUMNS] for row in domains(session, reach)))
+    return _table(DOMAIN_COLUMNS, domains(session, reach))
 
 
 def _certificates_csv(session: Session, reach: Reach) -> Texts:
-    rows = ([_cell(told[column]) for column in CERTIFICATE_COLUMNS] for told in certificates(session, reach))
-    return table_lines(CERTIFICATE_COLUMNS, rows)
+    return _table(CERTIFICATE_COLUMNS, certificates(session, reach))
+
+
+def _table(columns: Sequence[str], rows: Iterator[dict[str, Any]]) -> Texts:
+    yield table_line(columns)
+    for row in rows:
+        yield table_line([_cell(row[column]) for column in columns])
 
 
 def _cell(value: Any) -> str:
@@ -78,7 +81,7 @@ def _certificates_json(session: Session, reach: Reach) -> Texts:
 
 def _certificates_pem(session: Session, reach: Reach) -> Texts:
     served = exported.served_digests(session, reach)
-    return (pem_of(*each) for each in ders_of(session, reach.account_id, served))
+    return (pem_of(seen.sha256, der) for seen, _, der in certificates_of(session, reach.account_id, served))
 
 
 LISTS: Final[Mapping[str, tuple[str, Callable[[Session, Reach], Texts]]]] = {

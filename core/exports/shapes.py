@@ -134,9 +134,17 @@ SHAPES: Final[Mapping[str, Shape]] = {
 _encode: Final = json.JSONEncoder(ensure_ascii=False, sort_keys=True, separators=(",", ":")).encode
 
 
+_text: Final = json.encoder.encode_basestring
+
+
 def line_of(value: Any) -> str:
     """The one spelling of a value: sorted keys, no blanks, characters as they are."""
     return _encode(value)
+
+
+def text_of(value: str) -> str:
+    """As `line_of`, for text: the part of it that does the work."""
+    return _text(value)
 
 
 def read_line(raw: bytes) -> dict[str, Any]:

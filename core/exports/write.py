@@ -5,21 +5,21 @@ The place it is written to need not be seekable. Equal data gives equal bytes.
 
 from __future__ import annotations
 
+import gc
 import hashlib
-import heapq
-import json
 import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, field
 from datetime import datetime
-from itertools import chain
 from typing import Any, BinaryIO, Final
 
 from sqlalchemy.orm import Session
 
+from core.exports import members
+from core.exports.chains import Chains
 from core.exports.form import (
     ACCOUNT,
     CERTIFICATES,
@@ -42,21 +42,18 @@ from core.exports.form import (
     since,
 )  # fmt: skip
 from core.exports.keys import BundleKey
-from core.exports.lines import Chains, certificate_of, incident_lines, instant, observation_lines, or_none, pem_of
+from core.exports.lines import instant, or_none
 from core.exports.page import Page, page_of
 from core.exports.shapes import line_of
-from core.exports.streams import Counted, blocks, once, table_lines
+from core.exports.streams import Aside, Counted, batched, blocks
 from core.store import exported
-from core.store.cards import BLANK
 from core.store.db import Sessions, postgresql
 from core.store.exported import Reach
-from core.store.exported_certificates import certificates_of, ders_of
 
 _LEVEL: Final = 1
 _WAITING: Final = 8
-_SAY_EACH: Final = 5_000
-CERTIFICATE_COLUMNS: Final = ("sha256", "subject", "issuer", "serial", "not_before", "not_after", "key", "spki_sha256", "unreadable")
-DOMAIN_COLUMNS: Final = ("name", "port", "starttls", "fixed", "note", "tags", "responsible")
+_AT_ONCE: Final = 2_000
+_ROWS_BETWEEN: Final = 100_000
 Say = Callable[[str, int, int], None]
 
 
@@ -101,6 +98,17 @@ def reading(sessions: Sessions) -> Iterator[Session]:
         yield session
 
 
+@contextmanager
+def _few_collections() -> Iterator[None]:
+    """Rows come and go by the million, and none is a part of itself: looking for circles among them takes a tenth of all the time."""
+    before = gc.get_threshold()
+    gc.set_threshold(_ROWS_BETWEEN, *before[1:])
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
+
+
 def write_bundle(
     session: Session, account_id: int, into: BinaryIO, *, whence: Whence, history: str, now: datetime, say: Say = silent
 ) -> Made:
@@ -111,7 +119,8 @@ def write_bundle(
     account = exported.account_of(session, account_id)
     reach = Reach(account_id, account.deleted_at, since(history, now), history=history != "none")
     counted = Counted(into)
-    with zipfile.ZipFile(counted, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL) as archive, ThreadPoolExecutor(1) as beside:
+    zipped = zipfile.ZipFile(counted, "w", zipfile.ZIP_DEFLATED, compresslevel=_LEVEL)
+    with _few_collections(), zipped as archive, ThreadPoolExecutor(1) as beside:
         bundle = _Bundle(session, reach, archive, beside, say, exported.counted(session, reach))
         bundle.members()
         manifest = {
@@ -121,8 +130,8 @@ def write_bundle(
             "log": {"origin": whence.log.origin, "checkpoint": whence.log.checkpoint} if whence.log else None, "signer": whence.key.vkey,
         }  # fmt: skip
         bundle.page(account.name, manifest)
-        digest = bundle.write(MANIFEST, [f"{line_of(manifest)}\n"])
-        bundle.write(SIGNATURE, [whence.key.sign(digest).decode()])
+        digest = bundle.value(MANIFEST, manifest)
+        bundle.write(SIGNATURE, [whence.key.sign(digest)])
     return Made(counted.bytes, counted.digest.hexdigest(), bundle.counts, digest)
 
 
@@ -144,105 +153,65 @@ class _Bundle:
         """Every member before the page, in order."""
         session, reach = self.session, self.reach
         account = exported.account_of(session, reach.account_id)
-        self.write(ACCOUNT, [f"{line_of({'name': account.name, 'created_at': instant(account.created_at)})}\n"])
+        self.value(ACCOUNT, {"name": account.name, "created_at": instant(account.created_at)})
         plans = [
             dict(zip(("every", "history", "place", "address", "recipient"), each, strict=True))
             for each in exported.plans_of(session, reach.account_id)
         ]
-        self.write(SETTINGS, [f"{line_of({'factor_required': exported.factor_required(session, reach.account_id), 'plans': plans})}\n"])
-        self.lines(DOMAINS, self._domains())
-        self.lines(WATCHES, self._watches())
+        self.value(SETTINGS, {"factor_required": exported.factor_required(session, reach.account_id), "plans": plans})
         people = exported.people_of(session, reach)
-        self.lines(MEMBERS_OF, (line_of({"email": email, "role": role, "since_at": instant(at)}) for email, role, at in people))
-        self.lines(CHANNELS, (line_of({"kind": "mail", "to": email}) for email, *_ in people))
-        chains = Chains()
-        self.lines(OBSERVATIONS, self._observations(chains) if reach.history else ())
-        self.lines(INCIDENTS, self._incidents() if reach.history else ())
-        self.lines(CHAINS, chains.lines())
-        self._certificates(chains.certificates())
-        self.write(DOMAINS_CSV, self._table())
+        with closing(Aside()) as watches, closing(Aside()) as table:
+            self.lines(DOMAINS, members.domains(session, reach, watches, table))
+            self.aside(WATCHES, watches)
+            self.lines(MEMBERS_OF, (line_of({"email": email, "role": role, "since_at": instant(at)}) for email, role, at in people))
+            self.lines(CHANNELS, (line_of({"kind": "mail", "to": email}) for email, *_ in people))
+            with Chains() as chains:
+                self.lines(OBSERVATIONS, members.observations(session, reach, chains) if reach.history else ())
+                self.lines(INCIDENTS, members.incidents(session, reach) if reach.history else ())
+                self.lines(CHAINS, chains.lines())
+                self._certificates(chains)
+            self.write(DOMAINS_CSV, table.blocks())
 
-    def _domains(self) -> Iterator[str]:
-        for name, kind, created_at, card in exported.domains_of(self.session, self.reach):
-            yield line_of({
-                "name": name, "kind": kind, "created_at": instant(created_at), "note": card.note, "tags": sorted(card.tags),
-                "responsible": card.responsible,
-            })  # fmt: skip
-
-    def _watches(self) -> Iterator[str]:
-        for row in exported.watches_of(self.session, self.reach):
-            yield line_of({
-                "name": row.name, "port": row.port, "starttls": row.starttls, "fixed": row.address, "since_at": instant(row.since_at),
-            })  # fmt: skip
-
-    def _observations(self, chains: Chains) -> Iterator[str]:
-        """What was seen here and what was brought, each once, in one order."""
-        for _, certificates in exported.imported_chains_of(self.session, self.reach.account_id):
-            chains.bring(",".join(certificates))
-        own = observation_lines(exported.observations_of(self.session, self.reach), chains)
-        theirs = (((*row[:6], instant(row[6]), *row[7:]), row[8]) for row in exported.imported_observations_of(self.session, self.reach))
-        first = next(theirs, None)
-        if first is None:
-            yield from once(own)
-            return
-        for line in once(heapq.merge(own, chain((first,), theirs))):
-            chains.name(line)
-            yield line
-
-    def _incidents(self) -> Iterator[str]:
-        own = incident_lines(exported.incidents_of(self.session, self.reach))
-        theirs = (((*row[:4], instant(row[4]), *row[5:]), row[6]) for row in exported.imported_incidents_of(self.session, self.reach))
-        return once(heapq.merge(own, theirs))
-
-    def _certificates(self, digests: list[str]) -> None:
-        """Read twice, and the certificates themselves once more for their own member: 100,000 are not kept in memory."""
-        account_id = self.reach.account_id
-
-        def told() -> Iterator[dict[str, Any]]:
-            for seen, brought in certificates_of(self.session, account_id, digests):
-                yield json.loads(brought) if brought else certificate_of(seen)
-
-        self.lines(CERTIFICATES, map(line_of, told()))
-        self.write(
-            CERTIFICATES_CSV, table_lines(CERTIFICATE_COLUMNS, ([_plain(row[name]) for name in CERTIFICATE_COLUMNS] for row in told()))
-        )
-        self.write(CERTIFICATES_PEM, (pem_of(*each) for each in ders_of(self.session, account_id, digests)))
-
-    def _table(self) -> Iterator[str]:
-        """Watches with what stands on their domains: both come by name, so they are put together as they come."""
-        cards = exported.domains_of(self.session, self.reach)
-        name, card = "", BLANK
-
-        def rows() -> Iterator[list[str]]:
-            nonlocal name, card
-            for row in exported.watches_of(self.session, self.reach):
-                while name != row.name:
-                    name, _, _, card = next(cards)
-                yield [row.name, str(row.port), row.starttls, row.address, card.note, ", ".join(sorted(card.tags)), card.responsible]
-
-        return table_lines(DOMAIN_COLUMNS, rows())
+    def _certificates(self, chains: Chains) -> None:
+        """The certificates themselves first: nothing else takes as long to compress, and it is done while the rest is told."""
+        with closing(Aside()) as lines, closing(Aside()) as table:
+            texts = members.certificates(self.session, self.reach, chains.certificates(), lines, table)
+            self.write(CERTIFICATES_PEM, self._told("certificates", blocks(texts)))
+            self.aside(CERTIFICATES, lines)
+            self.write(CERTIFICATES_CSV, table.blocks())
 
     def page(self, name: str, manifest: Mapping[str, Any]) -> None:
         """The page for people."""
-        self.write(PAGE, [page_of(self.session, self.reach, Page(name, manifest))])
+        self.write(PAGE, [page_of(self.session, self.reach, Page(name, manifest)).encode()])
+
+    def value(self, member: str, value: Mapping[str, Any]) -> str:
+        """A member that is one object; its digest."""
+        return self.write(member, [f"{line_of(value)}\n".encode()])
+
+    def _told(self, step: str, content: Iterable[bytes]) -> Iterator[bytes]:
+        for block in content:
+            self.say(step, self.done, max(self.total, self.done))
+            yield block
+
+    def aside(self, member: str, lines: Aside) -> None:
+        """A member of lines that were put aside, counted."""
+        self.counts[member.partition(".")[0]] = lines.count
+        self.write(member, lines.blocks())
 
     def lines(self, member: str, lines: Iterable[str]) -> None:
         """A member of lines, counted."""
         name = member.partition(".")[0]
         self.counts[name] = 0
 
-        def ended() -> Iterator[str]:
-            for count, line in enumerate(lines, 1):
-                self.counts[name] = count
-                self.done += 1
-                if not self.done % _SAY_EACH:
-                    self.say(name, self.done, max(self.total, self.done))
-                yield f"{line}\n"
+        def ended() -> Iterator[bytes]:
+            for some in batched(lines, _AT_ONCE):
+                self.counts[name] += len(some)
+                self.done += len(some)
+                yield "\n".join((*some, "")).encode()
 
-        self.say(name, self.done, max(self.total, self.done))
-        self.write(member, ended())
+        self.write(member, self._told(name, ended()))
 
-    def write(self, member: str, texts: Iterable[str]) -> str:
+    def write(self, member: str, content: Iterable[bytes]) -> str:
         """A member; its digest. Compressing and hashing goes on in a thread beside, since both let go of Python's lock."""
         digest, size = hashlib.sha256(), 0
         waiting: deque[Future[None]] = deque()
@@ -252,7 +221,7 @@ class _Bundle:
                 digest.update(block)
                 file.write(block)
 
-            for block in blocks(texts):
+            for block in content:
                 size += len(block)
                 waiting.append(self.beside.submit(put, block))
                 if len(waiting) > _WAITING:
@@ -261,7 +230,3 @@ class _Bundle:
                 each.result()
         self.written.append({"name": member, "bytes": size, "sha256": digest.hexdigest()})
         return digest.hexdigest()
-
-
-def _plain(value: Any) -> str:
-    return "" if value is None else " ".join(value) if isinstance(value, list) else str(value)

@@ -44,7 +44,8 @@ def test_what_was_seen_before_the_account_watched_is_not_told(sessions: Sessions
     scan_all(sessions, {NAMES[0].name: {"192.0.2.1": chain.ders}}, roots_of(chain), NOW + 11 * HOUR)
     export(sessions, late, tmp_path / "a.zip", now=NOW + 12 * HOUR)
     found = members(tmp_path / "a.zip")
-    assert {each["seen_at"] for each in values(found["observations.jsonl"])} == {instant(began)}
+    seen = {(each["address"], each["seen_at"]) for each in values(found["observations.jsonl"])}
+    assert seen == {("192.0.2.1", instant(began))}, "192.0.2.2 was gone when it began"
     assert len(values(found["chains.jsonl"])) == 1
     assert {each["sha256"] for each in values(found["certificates.jsonl"])} == {hashlib.sha256(der).hexdigest() for der in chain.ders}
     assert not any(word in b"".join(found.values()) for word in (b"mira", b"Renewed", b"shop.harbour"))

@@ -2,15 +2,25 @@
 
 from __future__ import annotations
 
+import csv
 import hashlib
+import io
 import json
 from pathlib import Path
 
+import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.hashes import SHA256
 
 from audit.note import Note, Verifier
+from core.actions.import_history import chain_name
+from core.exports import chains as chains_of
+from core.exports.chains import Chains
 from core.exports.form import MANIFEST, MEMBERS, SIGNATURE
+from core.exports.lines import observation_lines
+from core.exports.streams import table_line
+from core.exports.tables import cell
+from core.store import exported_seen
 from core.store.db import Sessions
 from tests.exporting import HOUR, KEY, NAMES, NOTES, export, make_rich, members, values
 from tests.make import NOW
@@ -57,3 +67,63 @@ def test_equal_data_is_equal_bytes(sessions: Sessions, tmp_path: Path) -> None:
     owner, _ = make_rich(sessions)
     first = export(sessions, owner, tmp_path / "a.zip")
     assert export(sessions, owner, tmp_path / "b.zip") == first
+
+
+@pytest.mark.parametrize("at_once", [1, 3])
+def test_however_few_are_held_at_once_nothing_is_left_out(
+    sessions: Sessions, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, at_once: int
+) -> None:
+    owner, _ = make_rich(sessions)
+    whole = export(sessions, owner, tmp_path / "a.zip")
+    monkeypatch.setattr(exported_seen, "_AT_ONCE", at_once)
+    assert export(sessions, owner, tmp_path / "b.zip") == whole
+
+
+WATCHED = exported_seen.Watched("a.example", 443, "", "", "2026-03-01T00:00:00.000000Z", 1)
+
+
+def seen(address: str, at: str, content: str, until: str | None = None) -> tuple[object, ...]:
+    """A row of core.store.exported_seen."""
+    began = f"2026-{until}T00:00:00.000000Z" if until else None
+    failure = ("refused", "connect", "No.")
+    return 1, "local", address, f"2026-{at}T00:00:00.000000Z", content * 64, "", *failure, *([None] * 4), "[]", None, None, began
+
+
+def test_what_held_when_a_watch_began_comes_as_of_then_in_the_order_of_lines() -> None:
+    rows = (
+        seen("192.0.2.1", "01-01", "c"), seen("192.0.2.1", "01-02", "b", "02-28"), seen("192.0.2.1", "02-01", "e", "03-01"),
+        seen("192.0.2.1", "02-02", "d", "04-01"), seen("192.0.2.1", "03-01", "a"), seen("192.0.2.1", "03-02", "0"),
+        seen("192.0.2.2", "02-01", "f", "03-05"), seen("192.0.2.2", "03-02", "1"),
+    )  # fmt: skip
+    with Chains() as chains:
+        lines = [json.loads(line) for *_, line in observation_lines(WATCHED, rows, chains)]
+    assert [(each["address"], each["seen_at"][5:10], each["content_sha256"][0]) for each in lines] == [
+        ("192.0.2.1", "03-01", "a"), ("192.0.2.1", "03-01", "d"), ("192.0.2.1", "03-01", "e"), ("192.0.2.1", "03-02", "0"),
+        ("192.0.2.2", "03-01", "f"), ("192.0.2.2", "03-02", "1"),
+    ]  # fmt: skip
+
+
+def test_chains_are_told_once_each_and_only_those_that_a_line_names(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(chains_of, "_REMEMBERED", 1)
+    one, two, three = (letter * 64 for letter in "abc")
+    with Chains() as chains:
+        for joined in (one, two, f"{one},{three}"):
+            chains.bring(joined)
+        names = [json.loads(chains.add(json.dumps(each))) for each in ([one], [one, two], [one], [one, two])]
+        chains.name(chain_name([one, three]))
+        chains.name(chain_name([three]))
+        chains.name(None)
+        assert chains.add("[]") == "null"
+        told = {each["chain"]: each["certificates"] for each in map(json.loads, chains.lines())}
+        assert list(chains.certificates()) == [one, two, three]
+    assert names == [chain_name([one]), chain_name([one, two])] * 2
+    assert told == {chain_name(each): each for each in ([one], [one, two], [one, three])}
+    assert list(told) == sorted(told)
+
+
+@pytest.mark.parametrize("row", [["a", "b"], ["", ""], ['say "x", y', "two\r\nlines", "=1+1"], ["a,b", ""]])
+def test_a_line_of_a_table_is_what_csv_writes(row: list[str]) -> None:
+    written = io.StringIO()
+    csv.writer(written, lineterminator="\r\n").writerow([cell(each) for each in row])
+    assert table_line(row) == written.getvalue()
+    assert next(csv.reader(io.StringIO(table_line(row), newline=""))) == [cell(each) for each in row]
