@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -21,12 +21,12 @@ from core.perspective import LOCAL
 from core.store.accounts import Account
 from core.store.base import new_ref
 from core.store.cards import recount_tags
-from core.store.db import CHUNK
-from core.store.endpoints import Domain, ensure_endpoints, lock_schedules
+from core.store.db import CHUNK, chunks, insert_many
+from core.store.endpoints import Domain, ensure_endpoints, hold_schedules, lock_schedules, take_on
 from core.store.leaves import keep_leaves
+from core.store.sought import sought_of
 from core.store.watches import NO_END, STATES, Key, Watch, binned_by_target, live_by_target, move_tallies, own_watches
 
-_CHUNK = 500
 _NAMED = 20
 
 
@@ -52,12 +52,11 @@ def add_domains(session: Session, actor: Actor, *, listed: Sequence[Listed], pri
     refused = over_budget(session, account_id, wanted, now)
     wanted = [each for each in wanted if each not in refused]
     endpoints: dict[Listed, int] = {}
-    for chunk in _batches(wanted):
+    for chunk in chunks(wanted):
         endpoints |= _endpoints(session, chunk, scope, now)
-    lock_schedules(session, list(endpoints.values()))
+    hold_schedules(session, list(endpoints.values()))
     became = {each: Added(each, "refused", message=why) for each, why in refused.items()}
-    for chunk in _batches(wanted):
-        became |= _add_chunk(session, actor, account_id, {each: endpoints[each] for each in chunk}, now)
+    became |= _add(session, actor, account_id, {each: endpoints[each] for each in wanted}, now)
     done = tuple(became[each] for each in listed)
     outcomes = Counter(item.outcome for item in became.values())
     if outcomes["added"] or outcomes["restored"]:
@@ -124,12 +123,7 @@ def _named(names: Iterable[str]) -> str:
     return f"{', '.join(found[:_NAMED])}{more}"
 
 
-def _batches(listed: Sequence[Listed]) -> Iterator[tuple[Listed, ...]]:
-    for start in range(0, len(listed), _CHUNK):
-        yield tuple(listed[start : start + _CHUNK])
-
-
-def _add_chunk(session: Session, actor: Actor, account_id: int, endpoints: dict[Listed, int], now: datetime) -> dict[Listed, Added]:
+def _add(session: Session, actor: Actor, account_id: int, endpoints: dict[Listed, int], now: datetime) -> dict[Listed, Added]:
     targets = {each.key for each in endpoints}
     live = live_by_target(session, account_id, targets)
     binned = binned_by_target(session, account_id, targets - set(live))
@@ -141,14 +135,14 @@ def _add_chunk(session: Session, actor: Actor, account_id: int, endpoints: dict[
     fresh = {each: e for each, e in endpoints.items() if each.key not in live.keys() | binned.keys()}
     new = _watch(session, actor, account_id, fresh, now)
     became: dict[Listed, Added] = {}
-    for listed, endpoint_id in endpoints.items():
+    for listed in endpoints:
         target = listed.key
         if target in binned:
             became[listed] = Added(listed, "restored", binned[target].ref)
         elif target in live:
             became[listed] = Added(listed, "here", live[target].ref)
         else:
-            became[listed] = Added(listed, "added", new[endpoint_id].ref)
+            became[listed] = Added(listed, "added", new[listed])
     return became
 
 
@@ -157,48 +151,50 @@ def _endpoints(session: Session, wanted: Sequence[Listed], scope: str, now: date
     return {listed: ids[listed.key] for listed in wanted}
 
 
-def _watch(session: Session, actor: Actor, account_id: int, fresh: dict[Listed, int], now: datetime) -> dict[int, Watch]:
+def _watch(session: Session, actor: Actor, account_id: int, fresh: dict[Listed, int], now: datetime) -> dict[Listed, str]:
+    """The references of new watches. Past the ORM: there may be 100,000."""
     if not fresh:
         return {}
     domains = _domains(session, actor, account_id, {listed.name for listed in fresh}, now)
-    watches = {
-        endpoint_id: Watch(
-            ref=new_ref(),
-            account_id=account_id,
-            domain_id=domains[listed.name],
-            endpoint_id=endpoint_id,
-            name=listed.name,
-            port=listed.port,
-            starttls=listed.starttls,
-            address=listed.address,
-            ends_at=NO_END,
-            since_at=now,
-            created_by=actor.user_id,
-            deleted_at=None,
-            deleted_by=None,
-        )
-        for listed, endpoint_id in fresh.items()
+    refs = {listed: new_ref() for listed in fresh}
+    own = {
+        "account_id": account_id,
+        "ends_at": NO_END,
+        "since_at": now,
+        "created_by": actor.user_id,
+        "deleted_at": None,
+        "deleted_by": None,
     }
-    session.add_all(watches.values())
-    session.flush()
-    _ask_for_scans(session, list(watches), now)
-    move_tallies(session, Counter({(account_id, "live"): len(watches)}))
-    return watches
+    rows = [
+        own | {
+            "ref": refs[listed], "domain_id": domains[listed.name], "endpoint_id": endpoint_id, "name": listed.name, "port": listed.port,
+            "starttls": listed.starttls, "address": listed.address, "sought": sought_of(listed.name),
+        }
+        for listed, endpoint_id in fresh.items()
+    ]  # fmt: skip
+    insert_many(session, Watch, rows)
+    _ask_for_scans(session, list(fresh.values()), now)
+    move_tallies(session, Counter({(account_id, "live"): len(rows)}))
+    return dict(refs)
 
 
 def _domains(session: Session, actor: Actor, account_id: int, names: set[str], now: datetime) -> dict[str, int]:
-    found = session.scalars(sa.select(Domain).where(Domain.account_id == account_id, Domain.name.in_(names)).order_by(Domain.id))
+    """The domain of each name, back from the bin or new.
+
+    Names are asked for before new ones are there: a server that does not know of these yet would read all of them for each question.
+    """
     ids: dict[str, int] = {}
-    for domain in sorted(found, key=lambda domain: domain.deleted_at is None):  # the live one last: it wins
-        ids[domain.name] = domain.id
+    for some in chunks(sorted(names)):
+        found = sa.select(Domain.name, Domain.id).where(Domain.account_id == account_id, Domain.name.in_(some))
+        ids |= session.execute(found.order_by(Domain.deleted_at.is_(None), Domain.id)).all()  # the live one last: it wins
     _restore_domains(session, set(ids.values()))
-    rows = [
-        Domain(ref=new_ref(), account_id=account_id, name=name, created_at=now, created_by=actor.user_id, deleted_at=None)
-        for name in sorted(names - set(ids))
-    ]
-    session.add_all(rows)
-    session.flush()
-    return ids | {domain.name: domain.id for domain in rows}
+    own = {"account_id": account_id, "created_at": now, "created_by": actor.user_id}
+    rows = [own | {"ref": new_ref(), "name": name} for name in sorted(names - ids.keys())]
+    insert_many(session, Domain, rows)
+    for new in chunks(rows):
+        made = sa.select(Domain.name, Domain.id).where(Domain.ref.in_([row["ref"] for row in new]))
+        ids |= session.execute(made).all()
+    return ids
 
 
 def _bring_back(session: Session, account_id: int, watches: Sequence[Watch], now: datetime) -> None:
@@ -214,11 +210,8 @@ def _bring_back(session: Session, account_id: int, watches: Sequence[Watch], now
 
 
 def _ask_for_scans(session: Session, endpoint_ids: Sequence[int], now: datetime) -> None:
-    for rows in lock_schedules(session, endpoint_ids).values():
-        for schedule in rows:
-            schedule.watchers += 1
-            schedule.next_scan_at, schedule.requested_at, schedule.urgent = soonest(schedule, now), now, True
-    session.flush()
+    held = hold_schedules(session, endpoint_ids)
+    take_on(session, {(endpoint_id, perspective): soonest(last, now) for endpoint_id, perspective, last in held}, now)
     keep_leaves(session, endpoint_ids)
 
 
@@ -226,7 +219,8 @@ def _restore_domains(session: Session, domain_ids: set[int]) -> None:
     """Names come back from the bin as they went: note, tags and responsible person with them."""
     if not domain_ids:
         return
-    session.execute(sa.update(Domain).where(Domain.id.in_(domain_ids), Domain.deleted_at.is_not(None)).values(deleted_at=None))
+    for some in chunks(sorted(domain_ids)):
+        session.execute(sa.update(Domain).where(Domain.id.in_(some), Domain.deleted_at.is_not(None)).values(deleted_at=None))
     recount_tags(session, domain_ids)
 
 

@@ -21,13 +21,14 @@ from core.exports.content import Content
 from core.exports.foreign import Wanted
 from core.net.names import Listed
 from core.store.cards import BLANK, Written, tags_counted, written_on
-from core.store.db import CHUNK
+from core.store.db import chunks
 from core.store.endpoints import Domain
 from core.store.exported import said_of, said_to
 from core.store.watches import binned_by_target, live_by_target
 
 Outcome = Literal["added", "changed", "skipped", "refused"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("added", "changed", "skipped", "refused")
+_MANY: Final = 2_000
 _HERE: Final = "It is watched here already, and everything else is as in the file."
 
 
@@ -225,17 +226,24 @@ def cards_by_name(session: Session, account_id: int, names: Iterable[str]) -> di
 
 def domains_by_name(session: Session, account_id: int, names: Iterable[str]) -> dict[str, tuple[int, Written]]:
     """The domain of each of these names, and its card. Who is said to be responsible, and is no member, counts too."""
-    wanted = sorted(names)
+    ids = _ids_by_name(session, account_id, sorted(names))
     found: dict[str, tuple[int, Written]] = {}
-    for start in range(0, len(wanted), CHUNK):
-        rows = session.execute(
-            sa.select(Domain.id, Domain.name)
-            .where(Domain.account_id == account_id, Domain.name.in_(wanted[start : start + CHUNK]))
-            .order_by(Domain.deleted_at.is_(None), Domain.id)
-        ).all()
-        ids = {name: domain_id for domain_id, name in rows}
-        cards, said = written_on(session, ids.values()), said_of(session, list(ids.values()))
-        for name, domain_id in ids.items():
+    for some in chunks(list(ids.items())):
+        cards, said = written_on(session, [domain_id for _, domain_id in some]), said_of(session, [domain_id for _, domain_id in some])
+        for name, domain_id in some:
             card = cards[domain_id]
             found[name] = (domain_id, card if card.responsible or domain_id not in said else said_to(card, said[domain_id]))
     return found
+
+
+def _ids_by_name(session: Session, account_id: int, names: Sequence[str]) -> dict[str, int]:
+    """The domain of each name, a live one where there is one. Many are found in one pass over all that the account has.
+
+    In the middle of an import a server does not know yet how many these are by now: it would pass over them once for each question.
+    """
+    columns = sa.select(Domain.name, Domain.id).where(Domain.account_id == account_id)
+    ordered = columns.order_by(Domain.deleted_at.is_(None), Domain.id)
+    if len(names) > _MANY:
+        wanted = set(names)
+        return {name: domain_id for name, domain_id in session.execute(ordered) if name in wanted}
+    return {name: domain_id for some in chunks(names) for name, domain_id in session.execute(ordered.where(Domain.name.in_(some)))}

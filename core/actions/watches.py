@@ -53,9 +53,8 @@ def _ask(schedule: Schedule, now: datetime) -> ScanNow:
     return ScanNow("asked", "A scan was asked for.")
 
 
-def soonest(schedule: Schedule, now: datetime) -> datetime:
-    """When an endpoint may be scanned for somebody who takes it on: at once, or as soon as it may be asked for again."""
-    last = schedule.last_scanned_at
+def soonest(last: datetime | None, now: datetime) -> datetime:
+    """When an endpoint that was scanned then may be scanned for somebody who takes it on: at once, or when it may be asked for again."""
     return now if last is None or last > now else max(now, last + SCAN_NOW_EVERY)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import secrets
 from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, Final, NewType
@@ -16,7 +17,8 @@ Ref = NewType("Ref", str)
 IN_BIN_FOR: Final = timedelta(days=30)
 """So long what was removed can be brought back, of every kind; then it is purged."""
 
-_ALPHABET = "abcdefghijkmnpqrstuvwxyz23456789"
+_ALPHABET = b"abcdefghijkmnpqrstuvwxyz23456789"
+_OURS = bytes.maketrans(b"ABCDEFGHIJKLMNOPQRSTUVWXYZ234567", _ALPHABET)
 _NAMING = {
     "ix": "ix_%(table_name)s_%(column_0_N_name)s",
     "uq": "uq_%(table_name)s_%(column_0_N_name)s",
@@ -28,7 +30,7 @@ _NAMING = {
 
 def new_ref() -> Ref:
     """A reference nobody can guess."""
-    return Ref("".join(secrets.choice(_ALPHABET) for _ in range(16)))
+    return Ref(base64.b32encode(secrets.token_bytes(10)).translate(_OURS).decode())
 
 
 class Utc(sa.types.TypeDecorator[datetime]):

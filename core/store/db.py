@@ -10,19 +10,30 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 import sqlalchemy.dialects.postgresql
 import sqlalchemy.dialects.sqlite
 from sqlalchemy import event
+from sqlalchemy.dialects.postgresql import ARRAY
 from sqlalchemy.orm import DeclarativeBase, Session
 
 _SQLITE = ("journal_mode=WAL", "synchronous=FULL", "foreign_keys=ON", "busy_timeout=15000", "recursive_triggers=ON")
 CHUNK = 500
 """How many values one question may list: far below what either engine binds."""
+_ROWS = 2_000
+"""How many rows go into one statement on PostgreSQL."""
 WRITING = {"begin": "IMMEDIATE"}
 """Execution options of a transaction that will write."""
+
+
+Each = TypeVar("Each")
+
+
+def chunks(of: Sequence[Each]) -> Iterator[Sequence[Each]]:
+    """CHUNK at a time."""
+    return (of[start : start + CHUNK] for start in range(0, len(of), CHUNK))
 
 
 def make_engine(url: str) -> sa.Engine:
@@ -72,9 +83,37 @@ def upsert(session: Session, table: type[DeclarativeBase]) -> Any:
 
 
 def insert_missing(session: Session, table: type[DeclarativeBase], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Insert the rows that no unique index refuses; those that are there already stay as they are."""
+    """Insert the rows that no unique index refuses; those that are there already stay as they are. All have the same columns."""
     if rows:
-        session.execute(upsert(session, table).on_conflict_do_nothing(), list(rows))
+        session.flush()
+        _insert(session, upsert(session, table).on_conflict_do_nothing(), table, rows)
+
+
+def insert_many(session: Session, table: type[DeclarativeBase], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Insert rows, thousands as one statement. All have the same columns; what is left out of all gets its default."""
+    if rows:
+        session.flush()
+        _insert(session, upsert(session, table), table, rows)
+
+
+def _insert(session: Session, insert: Any, table: type[DeclarativeBase], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Past the ORM. PostgreSQL gets a column as an array: a statement with thousands of values takes it and its driver long to read."""
+    if not postgresql(session):
+        session.connection().execute(insert, list(rows))
+        return
+    for start in range(0, len(rows), _ROWS):
+        _insert_arrays(session, insert, table, rows[start : start + _ROWS])
+
+
+def _insert_arrays(session: Session, insert: Any, table: type[DeclarativeBase], rows: Sequence[Mapping[str, Any]]) -> None:
+    arrays = {name: sa.literal([row[name] for row in rows], _array_of(table.__table__.c[name].type)) for name in rows[0]}
+    given = sa.func.unnest(*arrays.values()).table_valued(*arrays).render_derived(name="given")
+    session.connection().execute(insert.from_select(list(arrays), sa.select(*(given.c[name] for name in arrays))))
+
+
+def _array_of(kind: Any) -> ARRAY[Any]:
+    """Text without a length: told to be VARCHAR(16), a longer one would be cut off, where the column itself refuses it."""
+    return ARRAY(sa.Text() if isinstance(kind, sa.String) else kind, dimensions=1)
 
 
 def postgresql(session: Session) -> bool:
