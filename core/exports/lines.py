@@ -44,7 +44,7 @@ Keyed = tuple[str, str, str, str, str]
 """A line of a watch, after what lines of one watch are sorted by: perspective, address, when, content."""
 
 
-def observation_lines(watched: Sequence[Any], rows: Iterable[Any], chains: Chains) -> Iterator[Keyed]:
+def observation_lines(chains: Chains, watched: Sequence[Any], rows: Iterable[Any]) -> Iterator[Keyed]:
     """Lines of `observations.jsonl` about a watch, in order, from rows of core.store.exported_seen.
 
     What was seen before the watch began is left out; what held then still is told as of then: when somebody else's watch saw it first is
@@ -54,6 +54,8 @@ def observation_lines(watched: Sequence[Any], rows: Iterable[Any], chains: Chain
     of_it, starttls = f'"fixed":{line_of(fixed)},"key_asked":"', f'"starttls":{line_of(starttls)},"tls":'
     name, port = f'","name":{line_of(name)},"ocsp_staple":', f',"port":{port},"scts":'
     names, held = chains.names, list[Keyed]()
+    before: tuple[Any, ...] = ()
+    said_failure = said_tls = ""
     for (
         _, perspective, address, at, content, key_asked, failure, stage, message, version, cipher, group, alpn, chain, staple, scts,
         until,
@@ -62,11 +64,13 @@ def observation_lines(watched: Sequence[Any], rows: Iterable[Any], chains: Chain
             if at < since and (until is None or until < since):
                 continue
             at = since  # noqa: PLW2901 - as it is told
+        if before != (how := (failure, stage, message, version, cipher, group, alpn)):
+            before, said_failure, said_tls = how, _failure(failure, stage, message), _tls(version, cipher, group, alpn)
         line = (
             f'{{"address":{_text(address)},"chain":{names.get(chain) or chains.add(chain)},"content_sha256":"{content}",'
-            f'"failure":{_failure(failure, stage, message)},{of_it}{key_asked}{name}{"null" if staple is None else _bytes(staple)},'
+            f'"failure":{said_failure},{of_it}{key_asked}{name}{"null" if staple is None else _bytes(staple)},'
             f'"perspective":{_text(perspective)}{port}{"null" if scts is None else _bytes(scts)},"seen_at":"{at}",'
-            f"{starttls}{_tls(version, cipher, group, alpn)}}}"
+            f"{starttls}{said_tls}}}"
         )
         if early:
             held.append((perspective, address, at, content, line))

@@ -6,6 +6,7 @@ import heapq
 import json
 import re
 from collections.abc import Iterable, Iterator
+from functools import partial
 from itertools import groupby
 from operator import itemgetter
 from typing import Any, Final
@@ -54,8 +55,7 @@ def observations(session: Session, reach: Reach, chains: Chains) -> Iterator[str
         chains.bring(",".join(certificates))
     brought = groupby(imported_observations_of(session, reach), itemgetter(0, 1, 2, 3))
     key, theirs = next(brought, _NONE)
-    for watched, rows in observations_of(session, reach):
-        own = observation_lines(watched, rows, chains)
+    for watched, own in observations_of(session, reach, partial(observation_lines, chains)):
         if watched.key != key:
             yield from once(own)
             continue

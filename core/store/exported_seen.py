@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from datetime import datetime
 from itertools import groupby, islice
 from operator import itemgetter
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
@@ -40,11 +40,18 @@ class Watched(NamedTuple):
         return self[:4]
 
 
-def observations_of(session: Session, reach: Reach) -> Iterator[tuple[Watched, Iterable[Any]]]:
-    """Each watch of the account, by what it watches, with what its endpoint served, sorted; instants and chain are text.
+Told = TypeVar("Told")
+Tell = Callable[[Watched, Iterable[Any]], Iterable[Told]]
+
+
+def observations_of(session: Session, reach: Reach, tell: Tell[Told]) -> Iterator[tuple[Watched, Iterable[Told]]]:
+    """Each watch of the account, by what it watches, with what `tell` makes of what its endpoint served.
+
+    Rows come sorted, and are told as they come: nothing else is as quick. What was made of some thousand is held.
 
     A row: endpoint; perspective, address, seen_at, content; key_asked; failure (3), TLS (4), chain, staple, SCTs; and, where it was seen
-    before some watch began, until when it held. Whoever reads leaves out what did not hold when theirs began: it is not theirs to know.
+    before some watch began, until when it held. Instants and chain are text. `tell` leaves out what did not hold when the watch began: it
+    is not theirs to know.
     """
     query = _observations(session, reach)
     some_of_it = query.limit(_AT_ONCE + 1)
@@ -54,16 +61,21 @@ def observations_of(session: Session, reach: Reach) -> Iterator[tuple[Watched, I
         began = [datetime.fromisoformat(each.since) for each in some]
         values = {"endpoints": [each.endpoint_id for each in some], "oldest": min(began), "newest": max(began)}
         if len(some) == 1:
-            yield some[0], streamed(session, query, values)
+            yield some[0], tell(some[0], streamed(session, query, values))
             waiting, together = waiting[1:], _FIRST
             continue
-        held = fetched(session, some_of_it, values)
-        if len(held) > _AT_ONCE:
+        by_endpoint = {each.endpoint_id: each for each in some}
+        told: dict[int, list[Told]] = {}
+        count = 0
+        for number, same in groupby(fetched(session, some_of_it, values), itemgetter(0)):
+            rows = list(same)
+            count += len(rows)
+            told[number] = list(tell(by_endpoint[number], rows))
+        if count > _AT_ONCE:
             together = max(1, len(some) // 4)
             continue
-        found = {endpoint_id: tuple(same) for endpoint_id, same in groupby(held, itemgetter(0))}
-        yield from ((each, found.get(each.endpoint_id, ())) for each in some)
-        waiting, together = waiting[len(some) :], min(CHUNK, max(1, len(some) * _AT_ONCE // (2 * len(held) + 1)))
+        yield from ((each, told.get(each.endpoint_id, ())) for each in some)
+        waiting, together = waiting[len(some) :], min(CHUNK, max(1, len(some) * _AT_ONCE // (2 * count + 1)))
 
 
 def _observations(session: Session, reach: Reach) -> sa.Select[*tuple[Any, ...]]:

@@ -96,7 +96,7 @@ def test_what_held_when_a_watch_began_comes_as_of_then_in_the_order_of_lines() -
         seen("192.0.2.2", "02-01", "f", "03-05"), seen("192.0.2.2", "03-02", "1"),
     )  # fmt: skip
     with Chains() as chains:
-        lines = [json.loads(line) for *_, line in observation_lines(WATCHED, rows, chains)]
+        lines = [json.loads(line) for *_, line in observation_lines(chains, WATCHED, rows)]
     assert [(each["address"], each["seen_at"][5:10], each["content_sha256"][0]) for each in lines] == [
         ("192.0.2.1", "03-01", "a"), ("192.0.2.1", "03-01", "d"), ("192.0.2.1", "03-01", "e"), ("192.0.2.1", "03-02", "0"),
         ("192.0.2.2", "03-01", "f"), ("192.0.2.2", "03-02", "1"),
