@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from core.exports.form import MANIFEST, MEMBERS, SIGNATURE
 from core.exports.keys import BundleKey
-from tests.exporting import KEY, members
+from tests.exporting import KEY, members, values
 
 OTHER: Final = BundleKey("elsewhere.example", Ed25519PrivateKey.from_private_bytes(b"o" * 32))
 
@@ -46,6 +46,20 @@ def packed(into: Path, found: Mapping[str, bytes]) -> Path:
         for name in sorted(found, key=lambda each: (MEMBERS.index(each) if each in MEMBERS else 99, each)):
             archive.writestr(zipfile.ZipInfo(name), found[name], zipfile.ZIP_DEFLATED)
     return into
+
+
+def with_more(good: Path, into: Path) -> Path:
+    """The bundle as somebody signed it who put more in: a role, another account's reference, entries of a log."""
+    first, *others = values(members(good)["domains.jsonl"])
+    seen, *rest = values(members(good)["observations.jsonl"])
+    lines = [first | {"role": "owner", "account_ref": "abcdefghijkmnpqr"}, *others]
+    content = {
+        "domains.jsonl": b"".join(json.dumps(each).encode() + b"\n" for each in lines),
+        "observations.jsonl": b"".join(json.dumps(each).encode() + b"\n" for each in (seen | {"endpoint_id": 1}, *rest)),
+        "log.jsonl": b'{"kind": "account.removed.v1"}\n',
+    }  # fmt: skip
+    listed = [*json.loads(members(good)[MANIFEST])["members"], {"name": "log.jsonl", "bytes": 0, "sha256": ""}]
+    return changed(good, into, content, manifest={"owner": "eve@example.org", "members": listed})
 
 
 def raw_zip(*entries: tuple[str | zipfile.ZipInfo, bytes]) -> bytes:

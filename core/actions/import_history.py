@@ -12,7 +12,7 @@ from typing import Any, Final
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from core.exports.form import CHAINS, INCIDENTS, OBSERVATIONS
+from core.exports.form import CERTIFICATES, CHAINS, INCIDENTS, OBSERVATIONS
 from core.exports.lines import certificate_of
 from core.exports.read import Bundle
 from core.exports.shapes import line_of, read_instant
@@ -69,6 +69,7 @@ def bring(session: Session, bundle: Bundle, whose: Whose) -> Brought:
         _write(session, ImportedIncident, whose, rows)
     wanted = _chains(session, bundle, whose, named, brought)
     _certificates(session, bundle, whose, wanted, brought)
+    brought.told += bundle.told_of(OBSERVATIONS, INCIDENTS, CHAINS, CERTIFICATES)
     return brought
 
 

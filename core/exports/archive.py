@@ -5,6 +5,7 @@ Members are read into memory piece by piece, by names that are known, and bytes 
 
 from __future__ import annotations
 
+import re
 import stat
 import struct
 import zipfile
@@ -22,6 +23,8 @@ _END64: Final = struct.Struct("<4sQ2H2L4Q")
 _NO_ROOM, _NO_ROOM_64 = 0xFFFF, 0xFFFFFFFF
 """What stands in the short end where a number has no room in it (APPNOTE 4.4.1.4)."""
 _BLOCK: Final = 1 << 18
+_UNKNOWN: Final = re.compile(r"[a-z][a-z0-9_-]{0,40}\.(csv|html|json|jsonl|pem|sig|txt)").fullmatch
+"""What a member may be called that no export has: it is told, and ignored. Any other name is no member's."""
 _ENCRYPTED: Final = 0x1
 _RATIO_FROM: Final = 64 << 20
 _KEPT = "Nothing was changed."
@@ -90,7 +93,7 @@ def _large(file: BinaryIO, size: int) -> tuple[int, int] | None:
 
 
 def open_archive(path: Path, allowed: frozenset[str], limits: Limits) -> zipfile.ZipFile:
-    """The archive, whose members are plain files with these names, each once. Raises BundleRefused and OSError."""
+    """The archive, whose members are plain files with these names or such as these, each once. Raises BundleRefused and OSError."""
     with path.open("rb") as file:
         look(file, path.stat().st_size, limits)
     try:
@@ -110,7 +113,7 @@ def _require_plain(archive: zipfile.ZipFile, allowed: frozenset[str]) -> None:
     end = 0
     for each in sorted(archive.infolist(), key=lambda each: each.header_offset):
         name = each.orig_filename
-        if name not in allowed or each.filename != name:
+        if each.filename != name or (name not in allowed and not _UNKNOWN(name)):
             raise refused(f"This is no export of KeyChest: it has a member {name[:80]!r}, and none is called so.")
         if name in seen:
             raise refused(f"It has the member {name} twice, and nobody can say which is meant.")

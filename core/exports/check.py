@@ -46,10 +46,11 @@ def _checked(bundle: Bundle, vkey: str | None) -> Checked:
     if wrong:
         return Checked("not", (made, *wrong))
     by = f"Signed by {bundle.signer}."
+    whole = ("Every member is as it was signed.", *bundle.odd, *bundle.told_of(*SHAPES))
     if vkey is None:
         trusted = "No key was given, so the one in the file was trusted on first use: compare it with the installation's log."
-        return Checked("genuine", (made, "Every member is as it was signed.", by, trusted))
-    return Checked("genuine", (made, "Every member is as it was signed.", f"Signed by {vkey}."))
+        return Checked("genuine", (made, *whole, by, trusted))
+    return Checked("genuine", (made, *whole, f"Signed by {vkey}."))
 
 
 def _odd(bundle: Bundle) -> Iterator[str]:

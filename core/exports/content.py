@@ -64,14 +64,14 @@ def _of(bundle: Bundle) -> Content:
             Wanted(listed, card["note"], tuple(card["tags"]), card["responsible"], card["kind"]) if card is not None else Wanted(listed)
         )
     people = tuple(each["email"] for each in bundle.lines(MEMBERS_OF))
-    told = [*bundle.told]
+    sum(1 for _ in bundle.lines(CHANNELS))  # looked at, since a bundle is whole or refused; mail goes to members
+    told = [*bundle.told, *bundle.told_of(ACCOUNT, SETTINGS, DOMAINS, WATCHES, MEMBERS_OF, CHANNELS)]
     if people:
         who = _so_many(len(people), "person", "people")
         told.append(f"It lists {who} with a role. Nobody is let in by a file: invite them under Team.")
     if settings["plans"]:
         plans = _so_many(len(settings["plans"]), "plan", "plans")
         told.append(f"It lists {plans} of exports, whose secrets are not in it: make them anew under Exports.")
-    sum(1 for _ in bundle.lines(CHANNELS))  # looked at, since a bundle is whole or refused; mail goes to members
     return Content(
         "bundle", tuple(wanted), tuple(unread), tuple(told), bundle.version, bundle.trust, bundle.signer, account["name"],
         settings["factor_required"], people, bundle.count(OBSERVATIONS), bundle.count(INCIDENTS), bundle,

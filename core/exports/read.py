@@ -9,9 +9,9 @@ import base64
 import hashlib
 import re
 import zipfile
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,6 +22,7 @@ from core.exports.form import CERTIFICATES, CERTIFICATES_PEM, FORMAT, MANIFEST, 
 from core.exports.shapes import SHAPES, read_line
 
 _MOST_MANIFEST: Final = 1 << 20
+_MOST_NAMED: Final = 8
 _NEEDED: Final = frozenset(MEMBERS) - {SIGNATURE}
 _BEGIN, _END = b"-----BEGIN CERTIFICATE-----", b"-----END CERTIFICATE-----"
 _DIGEST: Final = re.compile(rb"# ([0-9a-f]{64})")
@@ -30,7 +31,10 @@ _MOST_PEM: Final = 1 << 20
 
 @dataclass(frozen=True, slots=True)
 class Bundle:
-    """An open bundle. `told`: sentences about what is odd with it; `wrong`: members that are not what the manifest says."""
+    """An open bundle. `told`: sentences about it; `odd`: those of them that say what is ignored; `wrong`: members that the manifest denies.
+
+    `ignored`: by member, fields that lines had which no export has, as far as these were read.
+    """
 
     archive: zipfile.ZipFile
     limits: Limits
@@ -38,6 +42,8 @@ class Bundle:
     trust: Trust
     told: tuple[str, ...] = ()
     wrong: tuple[str, ...] = ()
+    odd: tuple[str, ...] = ()
+    ignored: dict[str, set[str]] = field(default_factory=dict)
 
     @property
     def version(self) -> int:
@@ -71,9 +77,20 @@ class Bundle:
                     value = read_line(raw)
                 except ValueError as error:
                     raise refused(f"Line {number:,} of its member {member} {error}.") from None
+                if (known := shape.known(value)) is not value:
+                    self._ignore(member, value.keys() - known.keys())
+                    value = known
                 if not shape(value):
                     raise refused(f"Line {number:,} of its member {member} has not the fields that it should have.")
                 yield value
+
+    def _ignore(self, member: str, names: Iterable[str]) -> None:
+        seen = self.ignored.setdefault(member, set())
+        seen.update(sorted(names)[: max(0, _MOST_NAMED + 1 - len(seen))])
+
+    def told_of(self, *members: str) -> list[str]:
+        """What was ignored in these members so far."""
+        return [_ignoring(member, self.ignored[member]) for member in members if member in self.ignored]
 
     def value(self, member: str) -> dict[str, Any]:
         """A member of one line. Raises BundleRefused."""
@@ -97,6 +114,12 @@ class Bundle:
                 yield told, der
             if next(pems, None) is not None:
                 raise refused("It has certificates that it does not list.")
+
+
+def _ignoring(member: str, names: Iterable[str]) -> str:
+    found = sorted(names)
+    some = ", ".join(name[:40] for name in found[:_MOST_NAMED])
+    return f"Its member {member} has fields that no export has, which are ignored: {some}{' and more' if len(found) > _MOST_NAMED else ''}."
 
 
 def _certificates(lines: Iterator[bytes]) -> Iterator[tuple[str, bytes]]:
@@ -126,13 +149,14 @@ def open_bundle(path: Path, *, own_vkeys: Sequence[str] = (), limits: Limits = L
         if missing := sorted(_NEEDED - set(found.namelist())):
             raise refused(f"This is no whole export of KeyChest: its member {missing[0]} is missing.")
         raw = _small(found, MANIFEST, limits)
-        manifest = _manifest(raw)
+        manifest, odd = _manifest(raw)
         wrong = tuple(_wrong(found, manifest, limits))
         trust, told = _trusted(found, raw, manifest, own_vkeys, limits)
         if wrong:
             trust = "broken"
             told = (*told, *(f"Its member {member} is not what was exported: its digest differs." for member in wrong))
-        yield Bundle(found, limits, manifest, trust, told, wrong)
+        odd += [f"It has a member {name} that no export has. It is ignored." for name in sorted(set(found.namelist()) - set(MEMBERS))]
+        yield Bundle(found, limits, manifest, trust, (*told, *odd), wrong, tuple(odd))
 
 
 def _small(archive: zipfile.ZipFile, member: str, limits: Limits) -> bytes:
@@ -144,7 +168,8 @@ def _small(archive: zipfile.ZipFile, member: str, limits: Limits) -> bytes:
     return content
 
 
-def _manifest(raw: bytes) -> dict[str, Any]:
+def _manifest(raw: bytes) -> tuple[dict[str, Any], list[str]]:
+    """The manifest, and what is odd with it."""
     try:
         value = read_line(raw)
     except ValueError as error:
@@ -155,16 +180,18 @@ def _manifest(raw: bytes) -> dict[str, Any]:
         raise refused(
             f"It was written by a newer KeyChest (form {value['version']}, and {VERSION} is known here).", "Upgrade, then import it."
         )
-    if value["version"] < 1 or not SHAPES[MANIFEST](value):
+    known = SHAPES[MANIFEST].known(value)
+    if value["version"] < 1 or not SHAPES[MANIFEST](known):
         raise refused("Its manifest has not the fields that it should have.")
-    return value
+    return known, [_ignoring(MANIFEST, value.keys() - known.keys())] if known is not value else []
 
 
 def _wrong(archive: zipfile.ZipFile, manifest: Mapping[str, Any], limits: Limits) -> Iterator[str]:
     """Members that are not as the manifest vouches for them, in their order."""
     vouched = {each["name"]: each["sha256"] for each in manifest["members"]}
     left = limits.all_bytes
-    for member in MEMBERS:
+    others = sorted(set(archive.namelist()) - set(MEMBERS))
+    for member in (*MEMBERS, *others):
         if member in {MANIFEST, SIGNATURE}:
             continue
         digest = hashlib.sha256()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Final, NoReturn
 
@@ -44,11 +45,21 @@ def list_of(shape: Shape, most: int) -> Shape:
     return lambda value: isinstance(value, list) and len(value) <= most and all(shape(each) for each in value)
 
 
-def fields(shapes: Mapping[str, Shape]) -> Shape:
+@dataclass(frozen=True, slots=True)
+class Fields:
     """An object with exactly these fields."""
-    return lambda value: (
-        isinstance(value, dict) and value.keys() == shapes.keys() and all(shape(value[key]) for key, shape in shapes.items())
-    )
+
+    shapes: Mapping[str, Shape]
+
+    def __call__(self, value: Any) -> bool:
+        """Whether it is one."""
+        return (
+            isinstance(value, dict) and value.keys() == self.shapes.keys() and all(shape(value[key]) for key, shape in self.shapes.items())
+        )
+
+    def known(self, value: dict[str, Any]) -> dict[str, Any]:
+        """Those of its fields that there are here."""
+        return value if value.keys() <= self.shapes.keys() else {key: value[key] for key in value if key in self.shapes}
 
 
 def flag(value: Any) -> bool:
@@ -93,39 +104,39 @@ def a_labels(value: Any) -> bool:
 
 
 _WATCH: Final[Mapping[str, Shape]] = {"name": a_labels, "port": port, "starttls": text(16), "fixed": text(_ADDRESS)}
-_FAILURE: Final = fields({"kind": text(_WORD), "stage": or_null(text(_WORD)), "message": or_null(text())})
-_TLS: Final = fields({"version": text(_WORD), "cipher": or_null(text(_WORD)), "group": or_null(text(_WORD)), "alpn": or_null(text(_WORD))})
-_PLAN: Final = fields({"every": text(8), "history": text(8), "place": text(8), "address": text(), "recipient": text(128)})
-SHAPES: Final[Mapping[str, Shape]] = {
-    form.ACCOUNT: fields({"name": text(), "created_at": instant}),
-    form.SETTINGS: fields({"factor_required": flag, "plans": list_of(_PLAN, _MOST_PLANS)}),
-    form.DOMAINS: fields({
+_FAILURE: Final = Fields({"kind": text(_WORD), "stage": or_null(text(_WORD)), "message": or_null(text())})
+_TLS: Final = Fields({"version": text(_WORD), "cipher": or_null(text(_WORD)), "group": or_null(text(_WORD)), "alpn": or_null(text(_WORD))})
+_PLAN: Final = Fields({"every": text(8), "history": text(8), "place": text(8), "address": text(), "recipient": text(128)})
+SHAPES: Final[Mapping[str, Fields]] = {
+    form.ACCOUNT: Fields({"name": text(), "created_at": instant}),
+    form.SETTINGS: Fields({"factor_required": flag, "plans": list_of(_PLAN, _MOST_PLANS)}),
+    form.DOMAINS: Fields({
         "name": a_labels, "kind": one_of("exact", "tree"), "created_at": instant, "note": text(), "tags": list_of(text(_WORD), _MOST_TAGS),
         "responsible": text(_EMAIL),
     }),
-    form.WATCHES: fields({**_WATCH, "since_at": instant}),
-    form.MEMBERS_OF: fields({"email": text(_EMAIL), "role": text(16), "since_at": instant}),
-    form.CHANNELS: fields({"kind": text(16), "to": text(_EMAIL)}),
-    form.OBSERVATIONS: fields({
+    form.WATCHES: Fields({**_WATCH, "since_at": instant}),
+    form.MEMBERS_OF: Fields({"email": text(_EMAIL), "role": text(16), "since_at": instant}),
+    form.CHANNELS: Fields({"kind": text(16), "to": text(_EMAIL)}),
+    form.OBSERVATIONS: Fields({
         **_WATCH, "perspective": text(32), "address": text(_ADDRESS), "key_asked": text(8), "seen_at": instant, "content_sha256": sha256,
         "failure": or_null(_FAILURE), "tls": or_null(_TLS), "chain": or_null(sha256), "ocsp_staple": or_null(base64_text),
         "scts": or_null(base64_text),
     }),
-    form.INCIDENTS: fields({
+    form.INCIDENTS: Fields({
         **_WATCH, "check": text(32), "certificate": text(64), "severity": text(16), "message": text(), "opened_at": instant,
         "closed_at": or_null(instant), "removed": flag, "cleared_at": or_null(instant),
     }),
-    form.CHAINS: fields({"chain": sha256, "certificates": list_of(sha256, _MOST_CHAIN)}),
-    form.CERTIFICATES: fields({
+    form.CHAINS: Fields({"chain": sha256, "certificates": list_of(sha256, _MOST_CHAIN)}),
+    form.CERTIFICATES: Fields({
         "sha256": sha256, "subject": or_null(text()), "issuer": or_null(text()), "serial": or_null(text()), "not_before": or_null(instant),
         "not_after": or_null(instant), "key": or_null(text()), "spki_sha256": or_null(sha256), "unreadable": list_of(text(_WORD), 100),
     }),
-    form.MANIFEST: fields({
+    form.MANIFEST: Fields({
         "format": text(_WORD), "version": lambda value: type(value) is int, "installation": text(_NAME * 2), "software": text(_WORD),
-        "account": fields({"ref": text(_WORD), "name": text()}), "made_at": instant, "history": text(8), "since": or_null(instant),
+        "account": Fields({"ref": text(_WORD), "name": text()}), "made_at": instant, "history": text(8), "since": or_null(instant),
         "counts": lambda value: isinstance(value, dict) and all(type(each) is int and each >= 0 for each in value.values()),
-        "members": list_of(fields({"name": text(_WORD), "bytes": lambda value: type(value) is int, "sha256": sha256}), 100),
-        "log": or_null(fields({"origin": text(), "checkpoint": text()})), "signer": text(256),
+        "members": list_of(Fields({"name": text(_WORD), "bytes": lambda value: type(value) is int, "sha256": sha256}), 100),
+        "log": or_null(Fields({"origin": text(), "checkpoint": text()})), "signer": text(256),
     }),
 }  # fmt: skip
 """The shape of each member's lines, or of the member."""

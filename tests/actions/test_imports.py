@@ -28,7 +28,7 @@ from core.store.imported import brought_of, import_by_ref, incidents_brought_of
 from core.store.imports import Import, ImportChange, ImportedObservation, ImportedPerson
 from core.store.observations import Certificate, Observation
 from core.store.watches import Watch
-from tests.bundles import OTHER, changed
+from tests.bundles import OTHER, changed, with_more
 from tests.exporting import KEY, NAMES, NOTES, bring_in, export, make_rich, members, values, write_card
 from tests.make import NOW, make_watches
 from tests.people import joined, person
@@ -195,6 +195,25 @@ def test_roles_owners_and_references_in_a_file_are_nobody_s(sessions: Sessions, 
 
 def for_whom_role(session: Session, actor: Actor) -> dict[int | None, str]:
     return dict(session.execute(sa.select(Membership.account_id, Membership.role).where(Membership.user_id == actor.user_id)).all())
+
+
+def test_what_no_export_has_is_ignored_and_told_and_the_rest_comes_back_whole(sessions: Sessions, tmp_path: Path) -> None:
+    owner, _ = make_rich(sessions)
+    export(sessions, owner, tmp_path / "good.zip")
+    path = with_more(tmp_path / "good.zip", tmp_path / "more.zip")
+    with sessions.writing() as session:
+        ivy, _ = person(session, "ivy@example.org")
+    _, done = bring_in(sessions, ivy, path, now=NOW + DAY)
+    assert [each for each in done.told if "ignored" in each] == [
+        "Its member manifest.json has fields that no export has, which are ignored: owner.",
+        "It has a member log.jsonl that no export has. It is ignored.",
+        "Its member domains.jsonl has fields that no export has, which are ignored: account_ref, role.",
+        "Its member observations.jsonl has fields that no export has, which are ignored: endpoint_id.",
+    ]
+    export(sessions, ivy, tmp_path / "again.zip", now=NOW + DAY)
+    before, after = members(tmp_path / "good.zip"), members(tmp_path / "again.zip")
+    assert after.keys() == before.keys()
+    assert all(after[each] == before[each] for each in ("observations.jsonl", "incidents.jsonl", "chains.jsonl", "certificates.jsonl"))
 
 
 def test_what_nobody_vouches_for_needs_a_word(sessions: Sessions, tmp_path: Path) -> None:

@@ -24,7 +24,7 @@ from core.exports.form import MANIFEST, MEMBERS, SIGNATURE
 from core.exports.read import open_bundle
 from core.exports.shapes import SHAPES
 from core.store.db import Sessions, make_engine
-from tests.bundles import OTHER, changed, packed, raw_zip
+from tests.bundles import OTHER, changed, packed, raw_zip, with_more
 from tests.conftest import ROOT
 from tests.exporting import KEY, export, make_rich, members, values
 
@@ -248,11 +248,44 @@ def test_a_line_that_readers_would_not_agree_on_is_refused(good: Path, tmp_path:
         ({"format": "other"}, "its manifest says so"),
         ({"counts": []}, "has not the fields"),
         ({"account": "x"}, "has not the fields"),
-        ({"owner": "eve@example.org"}, "has not the fields"),
     ],
 )  # fmt: skip
 def test_a_manifest_of_another_kind_is_refused(good: Path, tmp_path: Path, manifest: dict[str, object], words: str) -> None:
     assert words in refusal(changed(good, tmp_path / "bad.zip", manifest=manifest))
+
+
+def test_what_no_export_has_is_ignored_and_told(good: Path, tmp_path: Path) -> None:
+    path = with_more(good, tmp_path / "more.zip")
+    with open_bundle(path, own_vkeys=[KEY.vkey]) as bundle:
+        assert bundle.trust == "own"
+        assert bundle.told == bundle.odd == (
+            "Its member manifest.json has fields that no export has, which are ignored: owner.",
+            "It has a member log.jsonl that no export has. It is ignored.",
+        )  # fmt: skip
+        assert "owner" not in bundle.manifest
+        assert list(bundle.lines("domains.jsonl")) == values(members(good)["domains.jsonl"])
+        assert bundle.told_of("domains.jsonl", "watches.jsonl") == [
+            "Its member domains.jsonl has fields that no export has, which are ignored: account_ref, role."
+        ]
+    checked = check(path, KEY.vkey)
+    assert checked.verdict == "genuine"
+    assert sum("ignored" in each for each in checked.sentences) == 4
+
+
+def test_many_fields_are_told_in_few_words(good: Path, tmp_path: Path) -> None:
+    line = values(members(good)["account.json"])[0] | {f"field_{'x' * 300}_{number}": 1 for number in range(1_000)}
+    path = changed(good, tmp_path / "a.zip", {"account.json": json.dumps(line).encode() + b"\n"})
+    with open_bundle(path) as bundle:
+        bundle.value("account.json")
+        assert len(bundle.told_of("account.json")[0]) < 500
+        assert bundle.told_of("account.json")[0].endswith(" and more.")
+
+
+def test_what_was_put_in_after_it_was_signed_breaks_it(good: Path, tmp_path: Path) -> None:
+    path = packed(tmp_path / "added.zip", members(good) | {"log.jsonl": b"{}\n"})
+    with open_bundle(path, own_vkeys=[KEY.vkey]) as bundle:
+        assert (bundle.trust, bundle.wrong) == ("broken", ("log.jsonl",))
+    assert check(path, KEY.vkey).verdict == "not"
 
 
 @pytest.mark.slow
