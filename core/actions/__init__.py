@@ -18,6 +18,7 @@ QUIET = {
     "record_preview": "what a file would do; nothing is changed by it",
     "refuse_import": "a file that cannot be taken; nothing is changed by it",
     "take_back": "part of undoing an import, which appends the event",
+    "say_again": "part of undoing an import, which appends the event",
     "take_delivery_of": "a lease is the worker's own book-keeping",
     "take_export": "a lease is the worker's own book-keeping",
     "take_import": "a lease is the worker's own book-keeping",

@@ -13,7 +13,7 @@ from core.actions.cards import move_tags
 from core.actions.import_plan import CardChange
 from core.store.accounts import members_of
 from core.store.cards import Card, tags_on
-from core.store.db import CHUNK, upsert
+from core.store.db import CHUNK, chunks, upsert
 from core.store.imports import ImportChange, ImportedPerson
 
 CARDS: Final = "cards"
@@ -71,8 +71,8 @@ def _let_go(session: Session, domain_ids: Sequence[int], now: datetime) -> None:
     session.execute(sa.update(ImportedPerson).where(*there).values(deleted_at=now).execution_options(synchronize_session=False))
 
 
-def take_back(session: Session, account_id: int, kept: Sequence[Sequence[Any]], *, by: int | None, now: datetime) -> tuple[int, int]:
-    """Make cards what they were before an import. How many were, and how many stay, since somebody wrote on them meanwhile."""
+def take_back(session: Session, account_id: int, kept: Sequence[Sequence[Any]], *, by: int | None, now: datetime) -> list[int]:
+    """Make cards what they were before an import. Whose they are: the others stay, since somebody wrote on them meanwhile."""
     ids = [each[0] for each in kept]
     cards = {row.domain_id: row for row in session.scalars(sa.select(Card).where(Card.domain_id.in_(ids), Card.account_id == account_id))}
     tags = tags_on(session, ids)
@@ -90,7 +90,15 @@ def take_back(session: Session, account_id: int, kept: Sequence[Sequence[Any]], 
     session.expire_all()
     put_cards(session, rows)
     move_tags(session, account_id, moves, now)
-    return len(rows), len(kept) - len(rows)
+    return [row["domain_id"] for row in rows]
+
+
+def say_again(session: Session, domain_ids: Sequence[int], account_id: int, *, let_go_at: datetime) -> None:
+    """Who an earlier import said is responsible for these, and was let go by the one that is taken back, is said to be so again."""
+    for some in chunks(domain_ids):
+        theirs = (ImportedPerson.domain_id.in_(some), ImportedPerson.account_id == account_id, ImportedPerson.deleted_at == let_go_at)
+        again = sa.update(ImportedPerson).where(*theirs).values(deleted_at=None)
+        session.execute(again.execution_options(synchronize_session=False))
 
 
 def become_responsible(session: Session, account_id: int, user_id: int, email: str, now: datetime) -> int:

@@ -11,7 +11,7 @@ from sqlalchemy.orm import Session
 
 from audit.log import Event, append
 from core.actions.domains import add_domains, remove_watches
-from core.actions.import_cards import CARDS, take_back, write_cards
+from core.actions.import_cards import CARDS, say_again, take_back, write_cards
 from core.actions.import_history import Brought, Whose, bring
 from core.actions.import_plan import Choices, Plan, domains_by_name, plan
 from core.actions.own_account import set_factor_rule
@@ -196,21 +196,24 @@ def undo_import(session: Session, actor: Actor, *, ref: str, now: datetime) -> U
     if row.applied_at is None or now - row.applied_at > IN_BIN_FOR:
         raise Refused(f"It was applied more than {IN_BIN_FOR.days} days ago, and stays. Nothing was changed.")
     session.scalar(sa.select(Account.id).where(Account.id == account_id).with_for_update())
-    names = cards = kept = 0
+    names = kept = 0
+    cards: list[int] = []
     told: list[str] = []
     for change in list(changes_of(session, row.id)):
         if change.what == _ADDED:
             names += remove_watches(session, actor, refs=change.after, now=now)
         elif change.what == CARDS:
-            back, stay = take_back(session, account_id, change.before, by=actor.user_id, now=now)
-            cards, kept = cards + back, kept + stay
+            back = take_back(session, account_id, change.before, by=actor.user_id, now=now)
+            cards, kept = [*cards, *back], kept + len(change.before) - len(back)
         else:
             told += _unsettle(session, actor, account_id, change)
+    applied_at = row.applied_at
     lines = sum(_unbring(session, table, row.id, now) for table in _HISTORY)
+    say_again(session, cards, account_id, let_go_at=applied_at)
     row = _own(session, account_id, ref, "applied")
     row.state, row.undone_at = "undone", now
-    undone = Undone(names, cards, kept, lines, tuple(told))
-    public: dict[str, Any] = {"import": ref, "names": names, "cards": cards, "kept": kept}
+    undone = Undone(names, len(cards), kept, lines, tuple(told))
+    public: dict[str, Any] = {"import": ref, "names": names, "cards": undone.cards, "kept": kept}
     append(session, Event("import.undone.v1", now, actor.name, actor.account_ref, public))
     return undone
 

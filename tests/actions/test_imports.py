@@ -172,6 +172,23 @@ def test_whoever_joins_is_responsible_for_what_a_file_said(sessions: Sessions, t
         assert card(session, owner, "b.example").responsible == ""
 
 
+def test_undoing_brings_back_who_an_earlier_file_said_is_responsible(sessions: Sessions, tmp_path: Path) -> None:
+    with sessions.writing() as session:
+        owner, _ = person(session, "mira@example.org")
+    bring_in(sessions, owner, csv(tmp_path / "a.csv", *(f"{name}.example,443,,,,eve@example.org" for name in "ab")))
+    theirs = csv(tmp_path / "b.csv", *(f"{name}.example,443,,,,max@example.org" for name in "abc"))
+    ref, _ = bring_in(sessions, owner, theirs, now=NOW + DAY, theirs=True)
+    with sessions.writing() as session:
+        write_card_again(session, owner, "b.example", "Written since.")
+    with sessions.writing() as session:
+        undone = undo_import(session, owner, ref=ref, now=NOW + 2 * DAY)
+    assert (undone.names, undone.cards, undone.kept) == (1, 2, 1)
+    with sessions.reading() as session:
+        said = sa.select(Watch.name, ImportedPerson.email).join(Watch, Watch.domain_id == ImportedPerson.domain_id)
+        found = dict(session.execute(said.where(ImportedPerson.deleted_at.is_(None))).all())
+    assert found == {"a.example": "eve@example.org"}, "who wrote on b's card since decided for it"
+
+
 def test_roles_owners_and_references_in_a_file_are_nobody_s(sessions: Sessions, tmp_path: Path) -> None:
     owner, _ = make_rich(sessions)
     export(sessions, owner, tmp_path / "a.zip", now=NOW + DAY)
