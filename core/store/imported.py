@@ -130,8 +130,10 @@ class BroughtLine:
     brought_at: datetime | None
 
 
-def brought_of(session: Session, account_id: int, key: Key, *, most: int) -> tuple[tuple[BroughtLine, ...], int]:
-    """The newest imported observations of one watch, and how many there are in all."""
+def brought_of(
+    session: Session, account_id: int, key: Key, *, until: datetime | None = None, skip: int = 0, most: int
+) -> tuple[tuple[BroughtLine, ...], int]:
+    """Imported observations of one watch, newest first, and how many there are in all: those not after `until`, as in `history`."""
     i = ImportedObservation
     own = (i.account_id == account_id, i.deleted_at.is_(None), i.name == key[0], i.port == key[1], i.starttls == key[2], i.fixed == key[3])
     count = session.scalar(sa.select(sa.func.count()).select_from(i).where(*own)) or 0
@@ -140,8 +142,9 @@ def brought_of(session: Session, account_id: int, key: Key, *, most: int) -> tup
     rows = session.execute(
         sa.select(i.line, i.seen_at, i.address, Import.applied_at)
         .join(Import, Import.id == i.import_id)
-        .where(*own)
+        .where(*own, i.seen_at <= until if until is not None else sa.true())
         .order_by(i.seen_at.desc(), i.id.desc())
+        .offset(skip)
         .limit(most)
     ).all()
     lines = [json.loads(row.line) for row in rows]

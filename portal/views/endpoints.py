@@ -20,6 +20,7 @@ from core.store.cards import written_on
 from core.store.imported import brought_of, incidents_brought_of
 from core.store.standing import Found, Standing, ders, found_now, history, seen_now, standing
 from core.store.teams import team
+from core.store.watches import Key
 from portal import charts, drawn
 from portal.cards import card_values, typed_card
 from portal.cursors import place_after, read_place
@@ -100,8 +101,7 @@ def _page(
     shown |= card_values(written_on(reading(), [watched.domain_id])[watched.domain_id], card, refused)
     key = (watched.name, watched.port, watched.starttls, watched.address)
     shown["people"] = team(reading(), account_id)
-    shown["brought"], shown["brought_in_all"] = brought_of(reading(), account_id, key, most=_BROUGHT)
-    shown["troubles"] = incidents_brought_of(reading(), account_id, key, most=_BROUGHT)
+    shown |= _brought(account_id, key, request.args.get("elsewhere", ""))
     may = {
         "may_scan": allows(actor.role, Permission.SCAN_NOW),
         "may_remove": allows(actor.role, Permission.REMOVE_DOMAINS),
@@ -109,6 +109,15 @@ def _page(
     }
     shown |= may | {"typed": typed, "error": error}
     return page("endpoints/show.html", part="endpoints/_standing.html", status=status, tab="domains", watched=watched, **shown)
+
+
+def _brought(account_id: int, key: Key, before: str) -> dict[str, Any]:
+    until, skip = read_place(before)
+    lines, count = brought_of(reading(), account_id, key, until=until, skip=skip, most=_BROUGHT + 1)
+    shown = lines[:_BROUGHT]
+    older = place_after([each.seen_at for each in shown], until, skip) if len(lines) > _BROUGHT else ""
+    troubles = () if until else incidents_brought_of(reading(), account_id, key, most=_BROUGHT)
+    return {"brought": shown, "brought_in_all": count, "brought_older": older, "is_elsewhere": until is not None, "troubles": troubles}
 
 
 def _standing(watched: Standing) -> dict[str, Any]:

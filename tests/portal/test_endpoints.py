@@ -9,8 +9,11 @@ from pathlib import Path
 import pytest
 import sqlalchemy as sa
 
+from core.actions.imports import hand_in
 from core.scanner.facts import Failure, FailureKind, Observation, OtherKey, Scan, Stage, Target, Tls
 from core.store.endpoints import Schedule
+from core.store.imported import import_by_ref
+from core.store.imports import ImportedObservation
 from core.store.observations import Finding
 from core.store.watches import Watch
 from demo.pki import make_chain, make_root
@@ -306,3 +309,31 @@ def assert_only_our_markup(page: str) -> None:
         assert not re.search(r"\son\w+\s*=|javascript:", re.sub(r'"[^"]*"', '""', rest), re.IGNORECASE), rest
     assert page.count("<script") == page.count("<script defer src=") == 2 * page.count("<html")
     assert not re.search("[\u202a-\u202e\u2066-\u2069\u200b\x00-\x08\x0b\x0c\x0e-\x1f]", page)
+
+
+def test_what_was_seen_elsewhere_is_read_back_to_its_beginning(site: Site) -> None:
+    """45 lines that an import brought, three of one instant: each is there once, and nobody else's."""
+    (ref,) = site.add("shop.example")
+    actor = site.actors["owner"]
+    with site.sessions.writing() as session:
+        ref_of = hand_in(session, actor, name="a.zip", size=1, sha256="0" * 64, now=NOW)
+        row = import_by_ref(session, actor.account_id or 0, ref_of)
+        assert row is not None
+        row.state, row.applied_at = "applied", NOW
+        line = json.dumps({"failure": {"message": "No."}, "tls": None, "chain": None})
+        session.add_all(
+            ImportedObservation(
+                account_id=row.account_id, import_id=row.id, name="shop.example", port=443, starttls="", fixed="", perspective="local",
+                address=f"192.0.2.{number}", key_asked="", seen_at=NOW - number // 3 * DAY, content_sha256=f"{number:064x}", line=line,
+            )
+            for number in range(45)
+        )  # fmt: skip
+    seen: list[str] = []
+    path = f"/endpoints/{ref}"
+    while path:
+        page = site.client("viewer").get(path).text
+        seen += re.findall(r'data-l="Address">([0-9.]+)<', page.replace("<wbr>", ""))
+        older = re.search(r'href="(/endpoints/[^"]+elsewhere=[^"]+)#elsewhere">Older lines', page)
+        path = older[1].replace("&amp;", "&") if older else ""
+    assert "Newest lines" in page
+    assert sorted(seen) == sorted(f"192.0.2.{number}" for number in range(45))
