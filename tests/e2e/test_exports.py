@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import sqlalchemy as sa
-from playwright.sync_api import Browser, expect
+from playwright.sync_api import Browser, Page, expect
 
 from core.actions.bundle_keys import own_vkeys, signing_key
 from core.actions.policy import Actor
@@ -31,8 +33,8 @@ URL = "https://keys.example.org"
 
 
 @pytest.mark.xdist_group("walk")
-def test_out_gone_and_back_again_in_a_browser(browser: Browser, tmp_path: Path) -> None:
-    """Export, download, remove, import with a preview, undo, import again."""
+def test_out_gone_and_back_again_in_a_browser(browser: Browser, tmp_path: Path, look: Callable[[Page, str], None]) -> None:
+    """Export, download, remove, import with a preview, undo."""
     with installation(tmp_path / "data", {}) as running:
         running.await_health()
         context = browser.new_context(base_url=running.url, accept_downloads=True)
@@ -52,6 +54,7 @@ def test_out_gone_and_back_again_in_a_browser(browser: Browser, tmp_path: Path) 
         page.locator("#export_proof").fill(PASSWORD)
         page.get_by_role("button", name="Make an export").click()
         expect(page.locator("#exports .st").first).to_have_text("Ready", timeout=30_000)  # it turns by itself
+        look(page, "exports")
         page.locator("summary", has_text="Download it").click()
         page.locator("input[name=download_proof]").fill(PASSWORD)
         with page.expect_download() as downloaded:
@@ -60,6 +63,8 @@ def test_out_gone_and_back_again_in_a_browser(browser: Browser, tmp_path: Path) 
         downloaded.value.save_as(file)
         assert check(file).verdict == "genuine"
 
+        page.goto("/exports/plan?place=sftp")
+        look(page, "export-plan")
         page.goto("/domains")
         for box in page.locator("tbody input[type=checkbox]").all():
             box.check()
@@ -67,12 +72,14 @@ def test_out_gone_and_back_again_in_a_browser(browser: Browser, tmp_path: Path) 
         expect(page.locator("tbody tr")).to_have_count(0)
 
         page.goto("/imports")
+        look(page, "imports")
         page.set_input_files("#file", file)
         page.get_by_role("button", name="Look through it").click()
         apply = page.get_by_role("button", name="Apply")
         expect(apply).to_be_visible(timeout=30_000)
         expect(page.locator("tbody tr")).to_have_count(3)
         expect(page.locator("tbody")).to_contain_text("It comes back from the bin with its history.")
+        look(page, "import-preview")
         page.get_by_role("checkbox", name="Leave two.kc.test:8443 out").check()
         apply.click()
         undo = page.get_by_role("button", name="Undo this import")
@@ -82,8 +89,19 @@ def test_out_gone_and_back_again_in_a_browser(browser: Browser, tmp_path: Path) 
         page.go_back()
         undo.click()
         expect(page.locator("main")).to_contain_text("Undone")
+        look(page, "import-undone")
         page.goto("/domains")
         expect(page.locator("tbody tr")).to_have_count(0)
+
+        page.goto("/account")
+        page.locator("#remove_proof").fill(PASSWORD)
+        page.get_by_role("button", name=re.compile("^Remove ")).click()
+        expect(page.get_by_role("heading", name="Take its data along")).to_be_visible()
+        look(page, "account-binned")
+        page.locator("#export_proof").fill(PASSWORD)
+        page.get_by_role("button", name="Export it").click()
+        expect(page.locator("main, [role=status]").first).to_be_visible()
+        look(page, "account-exported")
         assert said == []
         context.close()
 
