@@ -12,7 +12,6 @@ import click
 import sqlalchemy as sa
 from sqlalchemy.orm import Session
 
-from audit.published import published_logs
 from cli import place
 from cli.db import engine_for, require_ready
 from cli.words import UNAVAILABLE, USAGE, Sorry
@@ -22,12 +21,11 @@ from core.actions.exports import told_taken
 from core.actions.policy import Actor
 from core.exports.form import HISTORIES
 from core.exports.keys import BundleKeyError
-from core.exports.write import LogHead, Made, Whence, reading, write_bundle
+from core.exports.write import SOFTWARE, Made, Whence, log_head, reading, write_bundle
 from core.store.accounts import Account
 from core.store.db import Sessions
 
 _TERMINAL: Final = Actor(terminal=True)
-SOFTWARE: Final = "keychest"
 
 
 @click.command("export")
@@ -77,12 +75,6 @@ def _whence(sessions: Sessions, settings: Settings, now: datetime) -> Whence:
     except (BundleKeyError, OSError) as error:
         raise Sorry(f"The key that signs exports cannot be used: {error}", UNAVAILABLE) from None
     return Whence(url, SOFTWARE, key, log_head(settings.log_at(settings.data) / "public"))
-
-
-def log_head(folder: Path) -> LogHead | None:
-    """The newest checkpoint that is published; None where nothing is."""
-    logs = published_logs(folder)
-    return LogHead(logs[-1].checkpoint.origin, logs[-1].note.raw.decode()) if logs else None
 
 
 def _written(sessions: Sessions, account: Account, out: Path, whence: Whence, *, history: str, now: datetime) -> Made:

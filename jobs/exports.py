@@ -11,18 +11,16 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Final
 
-from audit.published import UnreadableError, published_logs
 from core.actions.bundle_keys import signing_key
 from core.actions.exports import TRIES, expire_exports, fail_export, note_export, record_export, take_export
 from core.actions.policy import Actor
 from core.exports.keys import BundleKeyError
-from core.exports.write import LogHead, Made, Whence, reading, write_bundle
+from core.exports.write import SOFTWARE, Made, Whence, log_head, reading, write_bundle
 from core.store.exports import Export
 from jobs.context import Context
 
 WORKER: Final = Actor(worker=True)
 LEASE: Final = timedelta(minutes=3)
-SOFTWARE: Final = "keychest"
 _SAID_EVERY_S: Final = 1.0
 log = logging.getLogger("keychest.exports")
 
@@ -101,16 +99,6 @@ def _whence(context: Context) -> Whence:
     with context.sessions.writing() as session:
         key = signing_key(session, WORKER, data=context.data, public_url=context.public_url, now=context.now())
     return Whence(context.public_url, SOFTWARE, key, log_head(context.log_folder))
-
-
-def log_head(log_folder: Path | None) -> LogHead | None:
-    """The newest checkpoint that is published; None where nothing is, or it cannot be read from here."""
-    if log_folder is None:
-        return None
-    with suppress(UnreadableError):
-        logs = published_logs(log_folder)
-        return LogHead(logs[-1].checkpoint.origin, logs[-1].note.raw.decode()) if logs else None
-    return None
 
 
 def sweep_exports(context: Context) -> None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import json
 import logging
 import os
-import threading
-from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Final
-
-from sqlalchemy.exc import SQLAlchemyError
 
 from core.actions.bundle_keys import own_vkeys
 from core.actions.import_plan import Item
@@ -24,11 +20,11 @@ from core.exports.keys import BundleKeyError
 from core.store.accounts import accounts_allowed
 from core.store.imports import Import
 from jobs.context import Context
+from jobs.lease import renewed
 
 WORKER: Final = Actor(worker=True)
 LEASE: Final = timedelta(minutes=3)
 TRIES: Final = 3
-_RENEWED_S: Final = 20.0
 _AT_ONCE: Final = 500
 log = logging.getLogger("keychest.imports")
 
@@ -83,26 +79,8 @@ def _refuse(context: Context, row: Import, why: str) -> None:
         refuse_import(session, WORKER, row, error=why)
 
 
-@contextmanager
-def _held(context: Context, row: Import) -> Iterator[None]:
-    """Renew the lease until the block ends. Where one transaction holds the database, it runs out later than that."""
-    done = threading.Event()
-
-    def renew() -> None:
-        while not done.wait(_RENEWED_S):
-            try:
-                with context.sessions.writing() as session:
-                    hold_import(session, row, lease=LEASE, now=context.now())
-            except SQLAlchemyError as error:
-                log.warning("a lease could not be renewed: %s", error)
-
-    thread = threading.Thread(target=renew, name="lease", daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        done.set()
-        thread.join()
+def _held(context: Context, row: Import) -> AbstractContextManager[None]:
+    return renewed(context, lambda session: hold_import(session, row, lease=LEASE, now=context.now()))
 
 
 def items_of(path: Path) -> Path:

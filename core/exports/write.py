@@ -11,13 +11,15 @@ import zipfile
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from pathlib import Path
 from typing import Any, BinaryIO, Final
 
 from sqlalchemy.orm import Session
 
+from audit.published import UnreadableError, published_logs
 from core.exports import members
 from core.exports.chains import Chains
 from core.exports.form import (
@@ -54,6 +56,7 @@ _LEVEL: Final = 1
 _WAITING: Final = 8
 _AT_ONCE: Final = 2_000
 _ROWS_BETWEEN: Final = 100_000
+SOFTWARE: Final = "keychest"
 Say = Callable[[str, int, int], None]
 
 
@@ -63,6 +66,16 @@ class LogHead:
 
     origin: str
     checkpoint: str
+
+
+def log_head(folder: Path | None) -> LogHead | None:
+    """The newest checkpoint that is published in this folder; None where nothing is, or it cannot be read from here."""
+    if folder is None:
+        return None
+    with suppress(UnreadableError):
+        logs = published_logs(folder)
+        return LogHead(logs[-1].checkpoint.origin, logs[-1].note.raw.decode()) if logs else None
+    return None
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import http.client
 import ipaddress
-import socket
 import ssl
 import threading
 import time
@@ -19,6 +18,8 @@ from typing import Final
 from urllib.parse import SplitResult, urlsplit
 
 import certifi
+
+from core.net.web import hang_up
 
 WITHIN_S: Final = 5.0
 MOST_BYTES: Final = 262_144
@@ -108,7 +109,7 @@ def _line(parts: SplitResult, tls: Tls, within_s: float) -> Iterator[http.client
     line.connect()
     secured = tls.wrap_socket(line.sock, server_hostname=host, do_handshake_on_connect=False) if parts.scheme == "https" else None
     line.sock = secured or line.sock
-    end = threading.Timer(max(until - time.monotonic(), 0), _hang_up, (line.sock,))
+    end = threading.Timer(max(until - time.monotonic(), 0), hang_up, (line.sock,))
     end.daemon = True
     end.start()
     try:
@@ -118,9 +119,3 @@ def _line(parts: SplitResult, tls: Tls, within_s: float) -> Iterator[http.client
     finally:
         end.cancel()
         line.close()
-
-
-def _hang_up(line: socket.socket) -> None:
-    """Whoever reads from the line gets its end. Below TLS, which would ask the other side for a farewell."""
-    with suppress(OSError):
-        socket.socket.shutdown(line, socket.SHUT_RDWR)

@@ -125,7 +125,7 @@ def _line(host: str, port: int, way: Way, within_s: float) -> Iterator[http.clie
     secured.settimeout(within_s)
     line = http.client.HTTPConnection(host, port, timeout=within_s)
     line.sock = secured
-    end = threading.Timer(within_s, _hang_up, (secured,))
+    end = threading.Timer(within_s, hang_up, (secured,))
     end.daemon = True
     end.start()
     try:
@@ -135,7 +135,7 @@ def _line(host: str, port: int, way: Way, within_s: float) -> Iterator[http.clie
         line.close()
 
 
-def _hang_up(line: socket.socket) -> None:
+def hang_up(line: socket.socket) -> None:
     """Whoever waits for the line gets its end. Below TLS, which would ask the other side for a farewell."""
     with suppress(OSError):
         socket.socket.shutdown(line, socket.SHUT_RDWR)
