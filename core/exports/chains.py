@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import sqlite3
 from collections.abc import Iterator
 from contextlib import AbstractContextManager
+from types import TracebackType
 from typing import Final, Self
 
 _AT_ONCE: Final = 2_000
@@ -24,7 +26,10 @@ _DIGEST: Final = 32
 
 
 class Chains(AbstractContextManager["Chains"]):
-    """Every chain that was written of, once, and every certificate in one, in a file of SQLite's own that is gone when this is left."""
+    """Every chain that was written of, once, and every certificate in one, in a file of SQLite's own that is gone when this is left.
+
+    Leaving it raises OSError where the file could not be written.
+    """
 
     def __init__(self) -> None:
         self._file = sqlite3.connect("", isolation_level=None)
@@ -33,8 +38,10 @@ class Chains(AbstractContextManager["Chains"]):
         """What `add` said lately."""
         self._new: list[tuple[bytes, bytes, int]] = []
 
-    def __exit__(self, *_: object) -> None:
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
+        if isinstance(error, sqlite3.Error):
+            raise OSError(errno.EIO, f"what is put aside meanwhile cannot be kept ({error})") from error
 
     def __enter__(self) -> Self:
         return self

@@ -121,6 +121,20 @@ def test_chains_are_told_once_each_and_only_those_that_a_line_names(monkeypatch:
     assert list(told) == sorted(told)
 
 
+def test_a_full_disk_is_told_as_one() -> None:
+    with pytest.raises(OSError, match=r"put aside meanwhile cannot be kept \(database or disk is full\)"):
+        _many_chains(most_pages=10)
+    _many_chains(most_pages=10_000)
+
+
+def _many_chains(most_pages: int) -> None:
+    with Chains() as chains:
+        chains._file.execute(f"PRAGMA max_page_count = {most_pages}")
+        for number in range(5_000):
+            chains.add(json.dumps([f"{number:064x}"]))
+        assert sum(1 for _ in chains.lines()) == 5_000
+
+
 @pytest.mark.parametrize("row", [["a", "b"], ["", ""], ['say "x", y', "two\r\nlines", "=1+1"], ["a,b", ""]])
 def test_a_line_of_a_table_is_what_csv_writes(row: list[str]) -> None:
     written = io.StringIO()
