@@ -57,6 +57,8 @@ CHORES = {"backup": ("back_up", "backup"), "drill": ("drill", "backup"), "look":
 CALL_AGAIN = timedelta(minutes=1)
 """A chore that is still due and in nobody's hand is handed out again: what was carried may be lost."""
 EVEN_WITHOUT = timedelta(hours=1)
+MAIL_WAITS = timedelta(seconds=30)
+"""So long mail stands behind an export, an import or a purge, before who answers people takes it."""
 MISCONFIGURED = 78
 log = logging.getLogger("keychest.clock")
 
@@ -76,6 +78,7 @@ class Clock:
     _asked: dict[int, datetime] = field(default_factory=dict)
     _swept_to: int = 0
     _files: dict[tuple[str, int], datetime] = field(default_factory=dict)
+    _mail_waits: datetime | None = None
     _swept_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
     _beat_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
     _round_at: datetime = field(default=datetime.min.replace(tzinfo=UTC))
@@ -164,14 +167,25 @@ class Clock:
             self._asked |= dict.fromkeys(fresh, now)
 
     def _call_mail(self, now: datetime) -> None:
+        """Mail that is due goes to `ops`; where long work is in front of what stands there, it goes to `now` after a while."""
         with self.sessions.reading() as session:
             notices, letters = notices_due(session, now), letters_due(session, now)
-        if not (notices or letters) or queue(self.connection, "ops").count:
-            return
-        if letters:  # somebody waits for it
-            enqueue(self.connection, "ops", "send_letters", [])
-        if notices:
-            enqueue(self.connection, "ops", "send_notices", [])
+        name = self._way_of_mail(now) if notices or letters else ""
+        if letters and name:  # somebody waits for it
+            enqueue(self.connection, name, "send_letters", [])
+        if notices and name:
+            enqueue(self.connection, name, "send_notices", [])
+
+    def _way_of_mail(self, now: datetime) -> str:
+        if not queue(self.connection, "ops").count:
+            self._mail_waits = None
+            return "ops"
+        if self._mail_waits is None or self._mail_waits > now:
+            self._mail_waits = now
+        if now - self._mail_waits < MAIL_WAITS or queue(self.connection, "now").count >= NOW_WAITING:
+            return ""
+        self._mail_waits = now
+        return "now"
 
     def _call_chores(self, now: datetime) -> None:
         """Hand out what operators' work is due. It is claimed where it is done: one that is called twice is done once."""

@@ -14,7 +14,8 @@ from rq.serializers import JSONSerializer
 from jobs.carrier import FAILURE_TTL_S, JOBS, CarriedJob, Id
 
 QUEUES: Final = ("now", "scan", "ops", "backup")
-"""`backup` has long work, so that mail on `ops` never waits for it. On PostgreSQL the user whom the database's files belong to does it."""
+"""`backup` has long work, so that mail on `ops` never waits for it; behind an export or import mail waits for a moment, and takes the way
+of what people wait for (jobs/clock.py). On PostgreSQL the user whom the database's files belong to does it."""
 
 
 def connect(redis_url: str, *, timeout_s: float = 5.0) -> Redis:
