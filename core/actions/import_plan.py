@@ -29,6 +29,7 @@ from core.store.watches import binned_by_target, live_by_target
 Outcome = Literal["added", "changed", "skipped", "refused"]
 OUTCOMES: Final[tuple[Outcome, ...]] = ("added", "changed", "skipped", "refused")
 _MANY: Final = 2_000
+"""More names than that are looked for in one pass over the account's."""
 _HERE: Final = "It is watched here already, and everything else is as in the file."
 
 

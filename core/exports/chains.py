@@ -12,8 +12,8 @@ from types import TracebackType
 from typing import Final, Self
 
 _AT_ONCE: Final = 2_000
-_REMEMBERED: Final = 1 << 17
-"""So many names of chains are remembered, some 40 MB: the same chain comes again and again."""
+_REMEMBERED: Final = 16 << 20
+"""So many characters of chains are remembered with their names, which takes some 50 MB: the same chain comes again and again."""
 _TABLES: Final = """
 PRAGMA journal_mode = OFF;
 PRAGMA synchronous = OFF;
@@ -36,7 +36,9 @@ class Chains(AbstractContextManager["Chains"]):
         self._file.executescript(_TABLES)
         self.names: dict[str, str] = {}
         """What `add` said lately."""
+        self._remembered = 0
         self._new: list[tuple[bytes, bytes, int]] = []
+        self._called: set[tuple[bytes]] = set()
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
         self._file.close()
@@ -51,8 +53,10 @@ class Chains(AbstractContextManager["Chains"]):
         known = self.names.get(served)
         if known is None:
             known = self.names[served] = self._keep(",".join(json.loads(served)), named=1)
-            if len(self.names) > _REMEMBERED:
+            self._remembered += len(served)
+            if self._remembered > _REMEMBERED:
                 self.names.clear()
+                self._remembered = 0
         return known
 
     def bring(self, joined: str) -> None:
@@ -61,9 +65,10 @@ class Chains(AbstractContextManager["Chains"]):
 
     def name(self, chain: str | None) -> None:
         """Count a chain that an imported line names, where it was brought."""
-        if chain is not None and f'"{chain}"' not in self.names:
-            self._flush()
-            self._file.execute("UPDATE chains SET named = 1 WHERE name = ?", (bytes.fromhex(chain),))
+        if chain is not None:
+            self._called.add((bytes.fromhex(chain),))
+            if len(self._called) >= _AT_ONCE:
+                self._flush()
 
     def lines(self) -> Iterator[str]:
         """Lines of `chains.jsonl`."""
@@ -94,6 +99,8 @@ class Chains(AbstractContextManager["Chains"]):
         kept = "INSERT INTO chains VALUES (?, ?, ?) ON CONFLICT (name) DO UPDATE SET named = max(named, excluded.named)"
         self._file.executemany(kept, sorted(self._new))
         self._new.clear()
+        self._file.executemany("UPDATE chains SET named = 1 WHERE name = ?", sorted(self._called))
+        self._called.clear()
 
 
 def _digests(raw: bytes) -> list[bytes]:

@@ -8,13 +8,11 @@ import io
 import re
 import tempfile
 from collections.abc import Iterable, Iterator
-from itertools import islice
 from typing import IO, Any, Final
 
 from core.exports.tables import cell
 
 _BLOCK: Final = 1 << 18
-_HELD: Final = 500
 
 
 class _Given:
@@ -51,16 +49,17 @@ def once(lines: Iterable[tuple[Any, ...]]) -> Iterator[str]:
             before = line
 
 
-def batched(lines: Iterable[str], most: int) -> Iterator[list[str]]:
-    """So many at a time."""
-    rest = iter(lines)
-    while some := list(islice(rest, most)):
-        yield some
-
-
 def blocks(texts: Iterable[str]) -> Iterator[bytes]:
-    """Texts put together, some hundred at a time."""
-    return ("".join(some).encode() for some in batched(texts, _HELD))
+    """Texts put together, some hundred KiB at a time."""
+    held, size = [], 0
+    for text in texts:
+        held.append(text)
+        size += len(text)
+        if size >= _BLOCK:
+            yield "".join(held).encode()
+            held, size = [], 0
+    if held:
+        yield "".join(held).encode()
 
 
 class Aside:
@@ -69,13 +68,15 @@ class Aside:
     def __init__(self) -> None:
         self._file = tempfile.TemporaryFile()  # noqa: SIM115 - closed by `close`, which contextlib.closing calls
         self._held: list[str] = []
+        self._size = 0
         self.count = 0
 
     def add(self, text: str) -> None:
         """Put it behind what is there."""
         self._held.append(text)
+        self._size += len(text)
         self.count += 1
-        if len(self._held) >= _HELD:
+        if self._size >= _BLOCK:
             self._put()
 
     def blocks(self) -> Iterator[bytes]:
@@ -92,6 +93,7 @@ class Aside:
     def _put(self) -> None:
         self._file.write("".join(self._held).encode())
         self._held.clear()
+        self._size = 0
 
 
 class Counted(io.RawIOBase):

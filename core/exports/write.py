@@ -14,6 +14,7 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import datetime
+from itertools import islice
 from pathlib import Path
 from typing import Any, BinaryIO, Final
 
@@ -47,14 +48,14 @@ from core.exports.keys import BundleKey
 from core.exports.lines import instant, or_none
 from core.exports.page import Page, page_of
 from core.exports.shapes import line_of
-from core.exports.streams import Aside, Counted, batched, blocks
+from core.exports.streams import Aside, Counted, blocks
 from core.store import exported
 from core.store.db import Sessions, postgresql
 from core.store.exported import Reach
 
 _LEVEL: Final = 1
 _WAITING: Final = 8
-_AT_ONCE: Final = 2_000
+_TOGETHER: Final = 64
 _ROWS_BETWEEN: Final = 100_000
 SOFTWARE: Final = "keychest"
 Say = Callable[[str, int, int], None]
@@ -216,13 +217,14 @@ class _Bundle:
         name = member.partition(".")[0]
         self.counts[name] = 0
 
-        def ended() -> Iterator[bytes]:
-            for some in batched(lines, _AT_ONCE):
+        def ended() -> Iterator[str]:
+            rest = iter(lines)
+            while some := list(islice(rest, _TOGETHER)):
                 self.counts[name] += len(some)
                 self.done += len(some)
-                yield "\n".join((*some, "")).encode()
+                yield "\n".join((*some, ""))
 
-        self.write(member, self._told(name, ended()))
+        self.write(member, self._told(name, blocks(ended())))
 
     def write(self, member: str, content: Iterable[bytes]) -> str:
         """A member; its digest. Compressing and hashing goes on in a thread beside, since both let go of Python's lock."""

@@ -22,6 +22,7 @@ from core.store.watches import Key, Watch
 _AT_ONCE: Final = 5_000
 """So many observations are held at once; a watch that has more by itself is read as it comes."""
 _FIRST: Final = 16
+"""So many watches are asked about together, before anything is known of how much each has seen."""
 
 
 class Watched(NamedTuple):
@@ -47,7 +48,7 @@ Tell = Callable[[Watched, Iterable[Any]], Iterable[Told]]
 def observations_of(session: Session, reach: Reach, tell: Tell[Told]) -> Iterator[tuple[Watched, Iterable[Told]]]:
     """Each watch of the account, by what it watches, with what `tell` makes of what its endpoint served.
 
-    Rows come sorted, and are told as they come: nothing else is as quick. What was made of some thousand is held.
+    Rows come sorted, and are told as they come; what was made of some thousand is held, until the watches are in their order.
 
     A row: endpoint; perspective, address, seen_at, content; key_asked; failure (3), TLS (4), chain, staple, SCTs; and, where it was seen
     before some watch began, until when it held. Instants and chain are text. `tell` leaves out what did not hold when the watch began: it

@@ -11,8 +11,7 @@ from sqlalchemy.orm import Session
 
 from core.store.db import postgresql
 
-AT_ONCE: Final = 2_000
-_STREAM: Final = {"yield_per": AT_ONCE}
+_STREAM: Final = {"yield_per": 2_000}
 
 
 def streamed(session: Session, query: sa.Select[*tuple[Any, ...]], values: Mapping[str, Any] | None = None) -> Iterator[Any]:

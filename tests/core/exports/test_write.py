@@ -6,6 +6,7 @@ import csv
 import hashlib
 import io
 import json
+from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -18,7 +19,7 @@ from core.exports import chains as chains_of
 from core.exports.chains import Chains
 from core.exports.form import MANIFEST, MEMBERS, SIGNATURE
 from core.exports.lines import observation_lines
-from core.exports.streams import table_line
+from core.exports.streams import Aside, blocks, table_line
 from core.exports.tables import cell
 from core.store import exported_seen
 from core.store.db import Sessions
@@ -133,6 +134,20 @@ def _many_chains(most_pages: int) -> None:
         for number in range(5_000):
             chains.add(json.dumps([f"{number:064x}"]))
         assert sum(1 for _ in chains.lines()) == 5_000
+
+
+def test_what_waits_to_be_written_is_never_more_than_some_hundred_kib() -> None:
+    """Many lines, however long each is; what is put aside as well."""
+    texts = [f"{number:x}" * (1 + number % 3 * 30_000) for number in range(300)]
+    with closing(Aside()) as aside:
+        for text in texts:
+            aside.add(text)
+            assert sum(map(len, aside._held)) < 1 << 18
+        assert b"".join(aside.blocks()).decode() == "".join(texts)
+        assert aside.count == len(texts)
+    found = list(blocks(texts))
+    assert b"".join(found).decode() == "".join(texts)
+    assert max(map(len, found)) < (1 << 18) + max(map(len, texts))
 
 
 @pytest.mark.parametrize("row", [["a", "b"], ["", ""], ['say "x", y', "two\r\nlines", "=1+1"], ["a,b", ""]])
