@@ -12,7 +12,7 @@ from typing import IO, Any, Final
 
 from core.exports.tables import cell
 
-_BLOCK: Final = 1 << 18
+_BLOCK: Final = 1 << 20
 
 
 class _Given:
@@ -50,7 +50,7 @@ def once(lines: Iterable[tuple[Any, ...]]) -> Iterator[str]:
 
 
 def blocks(texts: Iterable[str]) -> Iterator[bytes]:
-    """Texts put together, some hundred KiB at a time."""
+    """Texts put together, about a MiB at a time."""
     held, size = [], 0
     for text in texts:
         held.append(text)
@@ -80,7 +80,7 @@ class Aside:
             self._put()
 
     def blocks(self) -> Iterator[bytes]:
-        """All of it, some hundred KiB at a time."""
+        """All of it, a MiB at a time."""
         self._put()
         self._file.seek(0)
         while block := self._file.read(_BLOCK):

@@ -55,7 +55,7 @@ from core.store.exported import Reach
 
 _LEVEL: Final = 1
 _WAITING: Final = 8
-_TOGETHER: Final = 64
+_TOGETHER: Final = 256
 _ROWS_BETWEEN: Final = 100_000
 SOFTWARE: Final = "keychest"
 Say = Callable[[str, int, int], None]
